@@ -1,0 +1,131 @@
+"""The nouns of the domain as values. Pure: no clock, no I/O, no randomness.
+
+Words are those of the design: a *customer* is a firm, its *client* has *connections* (one login at one institution),
+a connection has *accounts*, an account has *transactions*. Money is Decimal, positive into the account.
+"""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import NewType
+
+CustomerId = NewType("CustomerId", int)
+ClientId = NewType("ClientId", int)
+ConnectionId = NewType("ConnectionId", int)
+AccountId = NewType("AccountId", int)
+TransactionId = NewType("TransactionId", int)
+PullId = NewType("PullId", int)
+SourceId = NewType("SourceId", int)
+EndpointId = NewType("EndpointId", int)
+DeliveryId = NewType("DeliveryId", int)
+
+
+class EventType(StrEnum):
+    """The four events of the LedgerSync document, inbound and outbound alike."""
+
+    ACCOUNT_ADDED = "accountAdded"
+    MFA_UPDATED = "mfaUpdated"
+    TRANSACTIONS_REFRESHED = "transactionsRefreshed"
+    BANK_ACCOUNT_DELETED = "bankAccountDeleted"
+
+
+class TransactionState(StrEnum):
+    """Where a transaction stands; see the state table of schema.sql for what may become what."""
+
+    PENDING = "pending"
+    ACTIVE = "active"
+    SHADOW = "shadow"
+    REMOVED = "removed"
+
+
+class FeedKind(StrEnum):
+    """How a pull lists: the complete window, or only what is new, changed or removed."""
+
+    FULL = "full"
+    DELTA = "delta"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Values:
+    """What a bank states about one movement, normalised.
+
+    `amount` is exact, with at most the currency's decimals, positive into the account. `kind` is the aggregator's
+    type word ("atm", "check" ...) or "" where it gives none. Texts are "" where absent.
+    """
+
+    amount: Decimal
+    transacted_on: date
+    description: str
+    posted_on: date | None = None
+    memo: str = ""
+    check_number: str = ""
+    kind: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reported:
+    """One row of an aggregator's list.
+
+    `aggregator_id` is None where the row has none or a blank one. `state` is pending, active or shadow, never removed.
+    `pending_id` names the pending row that this one is the posting of, where the feed links them. `raw_amount` and
+    `raw_transacted_at` keep the aggregator's own figures (its sign; its epoch seconds) as text and integer.
+    """
+
+    aggregator_id: str | None
+    state: TransactionState
+    values: Values
+    pending_id: str | None = None
+    raw_amount: str = ""
+    raw_transacted_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pull:
+    """One listing of one account's transactions, complete or not, as it came from the aggregator.
+
+    `at` identifies the pull within its account. `from_on` and `to_on` bound the window, both included. `counted_rows`
+    is the aggregator's own count of rows, None where it gives none. `error` says why the listing failed, None when it
+    did not. `attempted_at` is when the aggregator last asked the bank. `removed_ids` is for deltas.
+    """
+
+    at: datetime
+    kind: FeedKind
+    from_on: date
+    to_on: date
+    is_complete: bool
+    rows: tuple[Reported, ...]
+    removed_ids: tuple[str, ...] = ()
+    counted_rows: int | None = None
+    error: str | None = None
+    attempted_at: datetime | None = None
+    balance: Decimal | None = None
+    balance_on: date | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """One transaction as Postgres holds it, or is about to.
+
+    `id` is None for a row not stored yet. `values` is what people see; `bank_values` is what the bank last said, which
+    differs from `values` only where a person's act locks them. `aggregator_ids` holds every id ever seen, oldest first;
+    the last is the current one. `first_pulled_at` is the `at` of the pull that first reported it. `removed_at` is set
+    while the state is removed. `merged_into` names the row that this one was joined to and left as. `has_joined` is
+    true once a pending row and a posting were joined in this row. `has_entry`, `is_reconciled` and `deleted_at` are a
+    person's acts.
+    """
+
+    id: TransactionId | None
+    state: TransactionState
+    values: Values
+    bank_values: Values
+    aggregator_ids: tuple[str, ...]
+    first_pulled_at: datetime
+    raw_amount: str = ""
+    raw_transacted_at: int | None = None
+    removed_at: datetime | None = None
+    merged_into: TransactionId | None = None
+    has_joined: bool = False
+    has_entry: bool = False
+    is_reconciled: bool = False
+    deleted_at: datetime | None = None
