@@ -1,0 +1,7 @@
+# Each target is a command of ./run, which does the same where make is missing.
+COMMANDS := help run test check fix bench bench-full setup lock clean
+
+.DEFAULT_GOAL := help
+.PHONY: $(COMMANDS)
+$(COMMANDS):
+	@./run $@
