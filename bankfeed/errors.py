@@ -28,6 +28,10 @@ class Unavailable(BankfeedError):
     """Something that Bankfeed stands on is away; trying again later is right."""
 
 
+class RefusedData(BankfeedError):
+    """Postgres refused a value; whoever sent it has to send another."""
+
+
 class LeaseLost(BankfeedError):
     """Another worker holds this work now; whatever was done since the lease ended is not committed."""
 

@@ -1,0 +1,337 @@
+"""Connections: one login at one institution, the unit of refresh. Who may work on it is a lease with a token."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from bankfeed.db.database import Connection
+from bankfeed.errors import LeaseLost, NotFound
+from bankfeed.model import ClientId, ConnectionId, CustomerId, SourceId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """A connection that this worker may refresh: it covers `claimed`, and `failures` tries of it failed before."""
+
+    customer_id: CustomerId
+    connection_id: ConnectionId
+    connector: str
+    token: UUID
+    claimed: int
+    failures: int
+    claimed_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefreshTarget:
+    """What a refresh needs to know of its connection. `started_at` is Postgres' clock at the reading."""
+
+    client_id: ClientId
+    source_id: SourceId
+    login_ref: str
+    customer_ref: str
+    state: str
+    is_repair_hinted: bool
+    institution_id: int | None
+    time_zone: str | None
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionLine:
+    """A connection as an operator looks at it. Ages are seconds; None where it has not happened yet."""
+
+    customer_id: CustomerId
+    id: ConnectionId
+    client: str
+    institution: str | None
+    state: str
+    status_code: int | None
+    accounts: int
+    transactions: int
+    age_s: float | None
+    waiting: int
+
+
+async def upsert_connection(
+    conn: Connection, customer_id: CustomerId, client_id: ClientId, *, source_id: SourceId, login_ref: str
+) -> ConnectionId:
+    """Add a connection for a login of the aggregator, or open the closed one again. Safe to repeat."""
+    connection_id: ConnectionId = await conn.fetchval(
+        """
+        INSERT INTO connections (customer_id, client_id, source_id, aggregator_login_id) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (customer_id, source_id, aggregator_login_id) DO UPDATE
+            SET state = CASE connections.state WHEN 'closed' THEN 'active' ELSE connections.state END
+        RETURNING id
+        """,
+        customer_id,
+        client_id,
+        source_id,
+        login_ref,
+    )
+    return connection_id
+
+
+async def request_refreshes(
+    conn: Connection, connections: Sequence[tuple[CustomerId, ConnectionId]]
+) -> tuple[int, int]:
+    """Ask for one more refresh of each connection, as the queue role; return how many were asked and how many coalesced.
+
+    A connection that already has work (waiting, running, or backing off) keeps its due time: the request is served by the
+    refresh that comes next.
+    """
+    rows = await conn.fetch(
+        """
+        WITH wanted AS (
+            SELECT c.customer_id, c.id, c.claimed < c.requested AS is_coalesced FROM connections c
+            WHERE (c.customer_id, c.id) IN (SELECT * FROM unnest($1::bigint[], $2::bigint[])) AND c.state <> 'closed'
+            ORDER BY c.customer_id, c.id FOR UPDATE
+        )
+        UPDATE connections c
+        SET requested = requested + 1, due_at = CASE WHEN handled < requested THEN due_at ELSE now() END
+        FROM wanted WHERE c.customer_id = wanted.customer_id AND c.id = wanted.id
+        RETURNING wanted.is_coalesced
+        """,
+        [customer_id for customer_id, _ in connections],
+        [connection_id for _, connection_id in connections],
+    )
+    return len(rows), sum(row["is_coalesced"] for row in rows)
+
+
+async def hint_repaired(conn: Connection, connections: Sequence[tuple[CustomerId, ConnectionId]]) -> None:
+    """Note that an event says somebody repaired these logins, as the queue role; a successful pull will tell."""
+    await conn.execute(
+        """
+        UPDATE connections SET repair_hinted_at = now()
+        WHERE (customer_id, id) IN (SELECT * FROM unnest($1::bigint[], $2::bigint[]))
+        """,
+        [customer_id for customer_id, _ in connections],
+        [connection_id for _, connection_id in connections],
+    )
+
+
+async def request_due_updates(conn: Connection, *, update_hours: int, limit: int) -> int:
+    """Ask for a refresh of connections whose next update is due, as the queue role; return how many."""
+    count: int = await conn.fetchval(
+        """
+        WITH due AS (
+            SELECT customer_id, id FROM connections WHERE next_update_at <= now() AND state <> 'closed'
+            ORDER BY next_update_at, customer_id, id LIMIT $2 FOR UPDATE SKIP LOCKED
+        ), asked AS (
+            UPDATE connections c SET requested = CASE WHEN handled < requested THEN requested ELSE requested + 1 END,
+                due_at = CASE WHEN handled < requested THEN due_at ELSE now() END,
+                next_update_at = now() + make_interval(hours => $1)
+            FROM due WHERE c.customer_id = due.customer_id AND c.id = due.id RETURNING 1
+        )
+        SELECT count(*) FROM asked
+        """,
+        update_hours,
+        limit,
+    )
+    return count
+
+
+async def claim_connection(conn: Connection, *, token: UUID, lease_s: float) -> Lease | None:
+    """Claim the connection that is due the longest, as the queue role; None where nothing is due.
+
+    `requested` is copied to `claimed`: what is asked from here on causes one more refresh. A claim moves the due time to
+    the lease's end, where an abandoned one is due again.
+    """
+    row = await conn.fetchrow(
+        """
+        WITH due AS (
+            SELECT customer_id, id FROM connections WHERE handled < requested AND due_at <= now()
+            ORDER BY due_at, customer_id, id LIMIT 1 FOR UPDATE SKIP LOCKED
+        )
+        UPDATE connections c SET claimed = requested, lease_token = $1,
+            lease_until = now() + make_interval(secs => $2), due_at = now() + make_interval(secs => $2)
+        FROM due, sources s
+        WHERE c.customer_id = due.customer_id AND c.id = due.id AND s.id = c.source_id
+        RETURNING c.customer_id, c.id AS connection_id, s.connector, c.lease_token AS token, c.claimed, c.failures, now() AS claimed_at
+        """,
+        token,
+        lease_s,
+    )
+    return Lease(**row) if row else None
+
+
+async def renew_lease(conn: Connection, lease: Lease, *, lease_s: float) -> bool:
+    """Make a lease last `lease_s` from now, as the queue role; False where it is lost."""
+    renewed = await conn.fetchval(
+        """
+        UPDATE connections SET lease_until = now() + make_interval(secs => $4), due_at = now() + make_interval(secs => $4)
+        WHERE customer_id = $1 AND id = $2 AND lease_token = $3 AND lease_until > now() RETURNING true
+        """,
+        lease.customer_id,
+        lease.connection_id,
+        lease.token,
+        lease_s,
+    )
+    return bool(renewed)
+
+
+async def give_back(conn: Connection, lease: Lease) -> None:
+    """Give a lease back unfinished, as the queue role: due at once, no failure. Safe to repeat."""
+    await conn.execute(
+        """
+        UPDATE connections SET lease_token = NULL, lease_until = NULL, due_at = now()
+        WHERE customer_id = $1 AND id = $2 AND lease_token = $3
+        """,
+        lease.customer_id,
+        lease.connection_id,
+        lease.token,
+    )
+
+
+async def get_refresh_target(conn: Connection, lease: Lease) -> RefreshTarget:
+    """Read what a refresh needs. Raises LeaseLost where another worker holds the connection now."""
+    row = await conn.fetchrow(
+        """
+        SELECT c.client_id, c.source_id, c.aggregator_login_id AS login_ref,
+               e.aggregator_customer_id AS customer_ref, c.state, c.repair_hinted_at IS NOT NULL AS is_repair_hinted, c.institution_id, i.time_zone,
+               clock_timestamp() AS started_at
+        FROM connections c
+        JOIN enrolments e ON e.customer_id = c.customer_id AND e.source_id = c.source_id AND e.client_id = c.client_id
+        LEFT JOIN institutions i ON i.id = c.institution_id
+        WHERE c.customer_id = $1 AND c.id = $2 AND c.lease_token = $3
+        """,
+        lease.customer_id,
+        lease.connection_id,
+        lease.token,
+    )
+    if row is None:
+        raise LeaseLost(f"connection {lease.connection_id} is held by another worker")
+    return RefreshTarget(**row)
+
+
+async def lock_leased(conn: Connection, lease: Lease) -> datetime:
+    """Lock a connection that we still hold, first in the lock order; return Postgres' clock. Raises LeaseLost."""
+    now: datetime | None = await conn.fetchval(
+        """
+        SELECT clock_timestamp() FROM connections WHERE customer_id = $1 AND id = $2 AND lease_token = $3 FOR UPDATE
+        """,
+        lease.customer_id,
+        lease.connection_id,
+        lease.token,
+    )
+    if now is None:
+        raise LeaseLost(f"connection {lease.connection_id} is held by another worker")
+    return now
+
+
+async def mark_handled(conn: Connection, lease: Lease, *, update_hours: int) -> None:
+    """Finish a refresh: `claimed` is copied to `handled`, and what was asked meanwhile is due at once."""
+    await conn.execute(
+        """
+        UPDATE connections SET handled = claimed, failures = 0, lease_token = NULL, lease_until = NULL, due_at = now(),
+            last_refresh_at = now(), next_update_at = now() + make_interval(hours => $4)
+        WHERE customer_id = $1 AND id = $2 AND lease_token = $3
+        """,
+        lease.customer_id,
+        lease.connection_id,
+        lease.token,
+        update_hours,
+    )
+
+
+async def mark_failed(conn: Connection, lease: Lease, *, delay_s: float) -> None:
+    """Note that a refresh failed: the work stays due, after a delay. Nothing where the lease is lost."""
+    await conn.execute(
+        """
+        UPDATE connections SET failures = failures + 1, lease_token = NULL, lease_until = NULL,
+            due_at = now() + make_interval(secs => $4)
+        WHERE customer_id = $1 AND id = $2 AND lease_token = $3
+        """,
+        lease.customer_id,
+        lease.connection_id,
+        lease.token,
+        delay_s,
+    )
+
+
+async def update_health(
+    conn: Connection, lease: Lease, *, state: str, status_code: int | None, as_of: datetime
+) -> None:
+    """Write what the aggregation code said of a connection at `as_of`; `status_since` moves only when it changes.
+
+    An active connection is a repaired one: a hint given until then is forgotten.
+    """
+    await conn.execute(
+        """
+        UPDATE connections SET state = $3, status_code = $4,
+            status_since = CASE WHEN (state, status_code) IS DISTINCT FROM ($3, $4) THEN now() ELSE status_since END,
+            repair_hinted_at = CASE WHEN $3 <> 'active' OR repair_hinted_at > $5 THEN repair_hinted_at END
+        WHERE customer_id = $1 AND id = $2
+        """,
+        lease.customer_id,
+        lease.connection_id,
+        state,
+        status_code,
+        as_of,
+    )
+
+
+async def update_institution(conn: Connection, lease: Lease, institution_id: int) -> None:
+    """Note which institution a connection is at."""
+    await conn.execute(
+        "UPDATE connections SET institution_id = $3 WHERE customer_id = $1 AND id = $2",
+        lease.customer_id,
+        lease.connection_id,
+        institution_id,
+    )
+
+
+async def close_connection_without_accounts(conn: Connection, lease: Lease) -> bool:
+    """Close a connection that has accounts, all of them closed; True where it was closed just now."""
+    closed = await conn.fetchval(
+        """
+        UPDATE connections c SET state = 'closed', status_since = now()
+        WHERE c.customer_id = $1 AND c.id = $2 AND c.state <> 'closed'
+          AND EXISTS (SELECT FROM accounts a WHERE a.customer_id = $1 AND a.connection_id = $2)
+          AND NOT EXISTS (SELECT FROM accounts a WHERE a.customer_id = $1 AND a.connection_id = $2 AND a.state = 'open')
+        RETURNING true
+        """,
+        lease.customer_id,
+        lease.connection_id,
+    )
+    return bool(closed)
+
+
+async def get_connection_state(conn: Connection, customer_id: CustomerId, connection_id: ConnectionId) -> str:
+    """Return a connection's state. Raises NotFound."""
+    state: str | None = await conn.fetchval(
+        "SELECT state FROM connections WHERE customer_id = $1 AND id = $2", customer_id, connection_id
+    )
+    if state is None:
+        raise NotFound(f"there is no connection {connection_id}")
+    return state
+
+
+async def list_connection_lines(conn: Connection, customer_id: CustomerId, *, limit: int) -> tuple[ConnectionLine, ...]:
+    """List a customer's connections with counts and ages, those that need somebody first."""
+    rows = await conn.fetch(
+        """
+        SELECT c.customer_id, c.id, cl.username AS client, i.name AS institution, c.state, c.status_code,
+               (SELECT count(*) FROM accounts a WHERE a.customer_id = $1 AND a.connection_id = c.id AND a.state = 'open')
+                   AS accounts,
+               (SELECT count(*) FROM accounts a JOIN transactions t ON t.customer_id = $1 AND t.account_id = a.id
+                WHERE a.customer_id = $1 AND a.connection_id = c.id AND t.state <> 'removed') AS transactions,
+               extract(epoch FROM now() - c.last_refresh_at)::float8 AS age_s,
+               (c.requested - c.handled)::int AS waiting
+        FROM connections c
+        JOIN clients cl ON cl.customer_id = c.customer_id AND cl.id = c.client_id
+        LEFT JOIN institutions i ON i.id = c.institution_id
+        WHERE c.customer_id = $1
+        ORDER BY c.state = 'active', c.id LIMIT $2
+        """,
+        customer_id,
+        limit,
+    )
+    return tuple(ConnectionLine(**row) for row in rows)
+
+
+async def count_due_connections(conn: Connection) -> int:
+    """Count connections that wait for a refresh, as the queue role, from the partial index."""
+    count: int = await conn.fetchval("SELECT count(*) FROM connections WHERE handled < requested")
+    return count

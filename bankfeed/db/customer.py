@@ -1,0 +1,17 @@
+"""Customers: the tenants."""
+
+from bankfeed.db.database import Connection, set_tenant
+from bankfeed.model import CustomerId
+
+
+async def insert_customer(conn: Connection, *, name: str) -> CustomerId:
+    """Add a customer and make it the transaction's tenant."""
+    customer_id = CustomerId(await conn.fetchval("SELECT nextval(pg_get_serial_sequence('customers', 'id'))"))
+    await set_tenant(conn, customer_id)
+    await conn.execute("INSERT INTO customers (id, name) VALUES ($1, $2)", customer_id, name)
+    return customer_id
+
+
+async def list_customer_ids(conn: Connection) -> tuple[CustomerId, ...]:
+    """List every customer, as the queue role."""
+    return tuple(row["id"] for row in await conn.fetch("SELECT id FROM customers ORDER BY id"))

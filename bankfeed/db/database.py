@@ -1,0 +1,185 @@
+"""The two pools to Postgres and the transactions that everything else runs in.
+
+`tenant(customer_id)` is a transaction of bankfeed_app for one customer, `queue()` one of bankfeed_queue. Both are safe
+behind PgBouncer in transaction mode: nothing outlives a transaction. A lost Postgres is `Unavailable`, whatever the
+driver calls it.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+import asyncpg
+
+from bankfeed.errors import RefusedData, SettingsError, Unavailable
+from bankfeed.model import CustomerId
+from bankfeed.settings import Settings
+
+Connection = Any  # asyncpg publishes no types; a connection or a pool's proxy of one
+
+SCHEMA_VERSION = 1
+
+AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+
+REFUSED = (
+    asyncpg.DataError,
+    asyncpg.exceptions.DataError,
+    asyncpg.CheckViolationError,
+    asyncpg.UntranslatableCharacterError,
+)
+
+
+class Database:
+    """Pools for the two roles. Make it with `Database.connect`."""
+
+    def __init__(self, app: Any, queue: Any) -> None:
+        self.app_pool = app
+        self.queue_pool = queue
+
+    @classmethod
+    async def connect(cls, settings: Settings) -> Self:
+        """Open both pools and check who we are.
+
+        Raises:
+            Unavailable: Postgres cannot be reached, or has not been given the schema yet.
+            SettingsError: a URL names a role that could see every tenant, or a database of another version.
+        """
+        app = await _open_pool(settings.database_url.reveal(), settings, name="app")
+        try:
+            queue = await _open_pool(settings.queue_database_url.reveal(), settings, name="queue")
+        except BaseException:
+            app.terminate()
+            raise
+        database = cls(app, queue)
+        try:
+            for pool in (app, queue):
+                async with database.transaction(pool) as conn:
+                    await _refuse_powerful_role(conn)
+                    await _require_schema(conn)
+        except BaseException:
+            database.terminate()
+            raise
+        return database
+
+    @asynccontextmanager
+    async def transaction(self, pool: Any) -> AsyncIterator[Connection]:
+        """Run a transaction of one of the pools.
+
+        Raises Unavailable where Postgres goes away, and RefusedData where a value does not fit its column or a CHECK.
+        """
+        try:
+            async with pool.acquire(timeout=5) as conn, conn.transaction():
+                yield conn
+        except REFUSED as error:  # before AWAY: the driver's own DataError is an InterfaceError too
+            raise RefusedData(f"Postgres refused the data: {type(error).__name__}: {error}") from error
+        except AWAY as error:
+            raise Unavailable(f"Postgres does not answer: {type(error).__name__}") from error
+
+    @asynccontextmanager
+    async def tenant(self, customer_id: CustomerId) -> AsyncIterator[Connection]:
+        """Run a transaction of bankfeed_app that sees one customer's rows only."""
+        async with self.transaction(self.app_pool) as conn:
+            await set_tenant(conn, customer_id)
+            yield conn
+
+    @asynccontextmanager
+    async def app(self) -> AsyncIterator[Connection]:
+        """Run a transaction of bankfeed_app without a tenant: it sees what is everybody's, such as institutions."""
+        async with self.transaction(self.app_pool) as conn:
+            yield conn
+
+    @asynccontextmanager
+    async def queue(self) -> AsyncIterator[Connection]:
+        """Run a transaction of bankfeed_queue, which sees ids, due times and leases of all customers."""
+        async with self.transaction(self.queue_pool) as conn:
+            yield conn
+
+    async def close(self) -> None:
+        """Close both pools, waiting for what runs. Safe to repeat."""
+        await self.app_pool.close()
+        await self.queue_pool.close()
+
+    def terminate(self) -> None:
+        """Drop every connection at once."""
+        self.app_pool.terminate()
+        self.queue_pool.terminate()
+
+
+async def set_tenant(conn: Connection, customer_id: CustomerId) -> None:
+    """Name the customer of the current transaction; after it the setting reads ''."""
+    await conn.execute("SELECT set_config('app.customer_id', $1, true)", str(customer_id))
+
+
+async def _open_pool(url: str, settings: Settings, *, name: str) -> Any:
+    try:
+        return await asyncpg.create_pool(
+            url,
+            min_size=1,
+            max_size=settings.pool_connections,
+            command_timeout=settings.database_s,
+            timeout=5,
+            statement_cache_size=settings.statement_cache,
+            init=_init_connection,
+            reset=_leave_as_it_is,
+            server_settings={"application_name": f"bankfeed {name}"} if settings.statement_cache else {},
+        )
+    except AWAY as error:
+        raise Unavailable(f"Postgres does not answer: {type(error).__name__}") from error
+    except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
+        raise SettingsError(
+            f"expected the {name} database URL to name a role and database that exist: {error}"
+        ) from error
+
+
+async def _init_connection(conn: Connection) -> None:
+    await conn.set_type_codec(
+        "jsonb", encoder=_with_version, decoder=_without_version, schema="pg_catalog", format="binary"
+    )
+
+
+def _with_version(json: bytes) -> bytes:
+    return b"\x01" + json
+
+
+def _without_version(wire: bytes) -> bytes:
+    return wire[1:]
+
+
+async def _leave_as_it_is(_: Connection) -> None:
+    """Give a connection back without the driver's RESET ALL: nothing outlives our transactions."""
+
+
+async def _refuse_powerful_role(conn: Connection) -> None:
+    role = await conn.fetchrow(
+        """
+        SELECT current_user AS name, r.rolsuper OR r.rolbypassrls AS sees_all,
+               EXISTS (SELECT FROM pg_class c WHERE c.relname = 'transactions'
+                       AND c.relnamespace = 'public'::regnamespace
+                       AND pg_has_role(r.oid, c.relowner, 'MEMBER')) AS owns
+        FROM pg_roles r WHERE r.rolname = current_user
+        """
+    )
+    if role["sees_all"] or role["owns"]:
+        raise SettingsError(
+            f"expected a role like bankfeed_app or bankfeed_queue, got {role['name']!r}, which owns the tables or is "
+            "not bound by row-level security"
+        )
+
+
+async def _require_schema(conn: Connection) -> None:
+    try:
+        async with conn.transaction():
+            version = await conn.fetchval("SELECT max(version) FROM schema_version")
+    except (asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError) as error:
+        raise Unavailable("the database has no Bankfeed schema yet; load it with `bankfeed schema`") from error
+    if version != SCHEMA_VERSION:
+        raise SettingsError(f"expected a database of schema version {SCHEMA_VERSION}, got {version}")

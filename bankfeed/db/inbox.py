@@ -1,0 +1,278 @@
+"""The inbox: inbound events, committed before they are answered and claimed by workers. All as the queue role."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from bankfeed.db.database import Connection
+from bankfeed.model import ConnectionId, CustomerId, EventType, SourceId
+
+_SEPARATOR = "\x1f"  # unnest takes no ragged arrays; refs hold no control characters
+
+
+class Arrival(StrEnum):
+    """What became of an event at the door."""
+
+    ACCEPTED = "accepted"
+    REPEATED = "repeated"  # the same id and body came before: processed once
+    CHANGED = "changed"  # the same id with another body: processed, and counted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incoming:
+    """An event about to be stored. `event_type` None is kept and counted, never acted on."""
+
+    source_id: SourceId
+    name: str
+    event_type: EventType | None
+    event_id: str | None
+    customer_ref: str | None
+    login_refs: tuple[str, ...]
+    account_refs: tuple[str, ...]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """An event that this worker holds until `lease_until`.
+
+    `feed_source_id` is the source whose aggregator ids the event speaks; `source_customer_id` is None for a source of the
+    whole platform. `tries` counts this one.
+    """
+
+    source_id: SourceId
+    id: int
+    received_at: datetime
+    event_type: EventType
+    customer_ref: str | None
+    login_refs: tuple[str, ...]
+    account_refs: tuple[str, ...]
+    tries: int
+    connector: str
+    feed_source_id: SourceId
+    source_customer_id: CustomerId | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """One of our connections that an event's refs name."""
+
+    customer_id: CustomerId
+    connection_id: ConnectionId
+    ref: str
+    is_closed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboxState:
+    """How much waits. `oldest_age_s` is 0 where nothing waits."""
+
+    waiting: int
+    set_aside: int
+    oldest_age_s: float
+
+
+async def insert_inbox(conn: Connection, incoming: Sequence[Incoming]) -> tuple[Arrival, ...]:
+    """Store events in one statement, repeats once; return what became of each, in order.
+
+    The caller gives them sorted by source and event id, each pair of id and body once: replicas that insert in different
+    orders would deadlock.
+    """
+    rows = await conn.fetch(
+        """
+        WITH incoming AS (
+            SELECT *, sha256(body) AS body_sha256
+            FROM unnest($1::bigint[], $2::text[], $3::event_type[], $4::text[], $5::text[], $6::text[], $7::text[],
+                        $8::bytea[])
+                 WITH ORDINALITY
+                 AS t (source_id, name, event_type, event_id, customer_ref, login_refs, account_refs, body, n)
+        ), fresh AS (
+            INSERT INTO received (source_id, event_id, body_sha256)
+            SELECT source_id, event_id, body_sha256 FROM incoming WHERE event_id IS NOT NULL ORDER BY n
+            ON CONFLICT DO NOTHING
+            RETURNING source_id, event_id, body_sha256
+        ), stored AS (
+            INSERT INTO inbox (source_id, name, event_type, event_id, customer_ref, login_refs, account_refs, body,
+                               state, reason, finished_at)
+            SELECT i.source_id, i.name, i.event_type, i.event_id, i.customer_ref,
+                   string_to_array(i.login_refs, chr(31)), string_to_array(i.account_refs, chr(31)), i.body,
+                   CASE WHEN i.event_type IS NULL THEN 'done' ELSE 'waiting' END::inbox_state,
+                   CASE WHEN i.event_type IS NULL THEN 'unknown event type' ELSE '' END,
+                   CASE WHEN i.event_type IS NULL THEN now() END
+            FROM incoming i LEFT JOIN fresh USING (source_id, event_id, body_sha256)
+            WHERE i.event_id IS NULL OR fresh.event_id IS NOT NULL
+            ORDER BY i.n
+        )
+        SELECT i.event_id IS NOT NULL AND fresh.event_id IS NULL AS is_repeat,
+               EXISTS (SELECT FROM received r WHERE r.source_id = i.source_id AND r.event_id = i.event_id
+                       AND r.body_sha256 <> i.body_sha256) AS is_changed
+        FROM incoming i LEFT JOIN fresh USING (source_id, event_id, body_sha256)
+        ORDER BY i.n
+        """,
+        [event.source_id for event in incoming],
+        [event.name for event in incoming],
+        [event.event_type for event in incoming],
+        [event.event_id for event in incoming],
+        [event.customer_ref for event in incoming],
+        [_SEPARATOR.join(event.login_refs) for event in incoming],
+        [_SEPARATOR.join(event.account_refs) for event in incoming],
+        [event.body for event in incoming],
+    )
+    return tuple(
+        Arrival.REPEATED if row["is_repeat"] else Arrival.CHANGED if row["is_changed"] else Arrival.ACCEPTED
+        for row in rows
+    )
+
+
+async def claim_inbox(conn: Connection, *, token: UUID, lease_s: float, limit: int) -> tuple[Claimed, ...]:
+    """Claim due events, oldest first. A claim moves the due time to the lease's end, where an abandoned one is due again."""
+    rows = await conn.fetch(
+        """
+        WITH due AS (
+            SELECT source_id, id, received_at FROM inbox
+            WHERE state = 'waiting' AND due_at <= now()
+            ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED
+        )
+        UPDATE inbox i SET lease_token = $1, lease_until = now() + make_interval(secs => $2),
+                           due_at = now() + make_interval(secs => $2), tries = i.tries + 1
+        FROM due JOIN sources s ON s.id = due.source_id
+        WHERE i.source_id = due.source_id AND i.id = due.id AND i.received_at = due.received_at
+        RETURNING i.source_id, i.id, i.received_at, i.event_type, i.customer_ref, i.login_refs, i.account_refs, i.tries,
+                  s.connector, coalesce(s.bound_to, s.id) AS feed_source_id, s.customer_id AS source_customer_id
+        """,
+        token,
+        lease_s,
+        limit,
+    )
+    claimed = [
+        Claimed(
+            **{
+                **row,
+                "event_type": EventType(row["event_type"]),
+                "login_refs": tuple(row["login_refs"]),
+                "account_refs": tuple(row["account_refs"]),
+            }
+        )
+        for row in rows
+    ]
+    return tuple(sorted(claimed, key=lambda event: event.id))
+
+
+async def list_named_connections(conn: Connection, event: Claimed) -> tuple[Resolved, ...]:
+    """List the connections an event names, within its own source and that source's customer only.
+
+    An event with neither account nor login ids names all of the aggregator's customer.
+    """
+    rows = await conn.fetch(
+        """
+        SELECT c.customer_id, c.id AS connection_id, a.aggregator_id AS ref,
+               a.state = 'closed' OR c.state = 'closed' AS is_closed
+        FROM accounts a JOIN connections c ON c.customer_id = a.customer_id AND c.id = a.connection_id
+        WHERE a.source_id = $1 AND a.aggregator_id = ANY ($3::text[]) AND ($2::bigint IS NULL OR a.customer_id = $2)
+        UNION ALL
+        SELECT c.customer_id, c.id, c.aggregator_login_id, c.state = 'closed'
+        FROM connections c
+        WHERE c.source_id = $1 AND c.aggregator_login_id = ANY ($4::text[]) AND ($2::bigint IS NULL OR c.customer_id = $2)
+        UNION ALL
+        SELECT c.customer_id, c.id, e.aggregator_customer_id, c.state = 'closed'
+        FROM enrolments e JOIN connections c
+          ON c.customer_id = e.customer_id AND c.client_id = e.client_id AND c.source_id = e.source_id
+        WHERE cardinality($3::text[]) = 0 AND cardinality($4::text[]) = 0 AND e.source_id = $1
+          AND e.aggregator_customer_id = $5 AND ($2::bigint IS NULL OR e.customer_id = $2)
+        ORDER BY customer_id, connection_id, ref
+        """,
+        event.feed_source_id,
+        event.source_customer_id,
+        list(event.account_refs),
+        list(event.login_refs),
+        event.customer_ref,
+    )
+    return tuple(Resolved(**row) for row in rows)
+
+
+async def mark_done(
+    conn: Connection, event: Claimed, *, token: UUID, customer_id: CustomerId | None, reason: str = ""
+) -> bool:
+    """Finish an event; False where the lease went to another worker. `customer_id` is whose it was, if one customer's."""
+    return await _finish(conn, event, token, "done", customer_id, reason)
+
+
+async def mark_set_aside(
+    conn: Connection, event: Claimed, *, token: UUID, customer_id: CustomerId | None, reason: str
+) -> bool:
+    """Set an event aside with its reason, for a person to look at; False where the lease went to another worker."""
+    return await _finish(conn, event, token, "set_aside", customer_id, reason)
+
+
+async def _finish(
+    conn: Connection, event: Claimed, token: UUID, state: str, customer_id: CustomerId | None, reason: str
+) -> bool:
+    done = await conn.fetchval(
+        """
+        UPDATE inbox SET state = $5, reason = $6, customer_id = $7, finished_at = now(), lease_token = NULL,
+                         lease_until = NULL
+        WHERE source_id = $1 AND id = $2 AND received_at = $3 AND state = 'waiting' AND lease_token = $4
+        RETURNING true
+        """,
+        event.source_id,
+        event.id,
+        event.received_at,
+        token,
+        state,
+        reason,
+        customer_id,
+    )
+    return bool(done)
+
+
+async def mark_waiting(conn: Connection, event: Claimed, *, token: UUID, delay_s: float, reason: str) -> bool:
+    """Give an event back, due again after a delay; False where the lease went to another worker."""
+    done = await conn.fetchval(
+        """
+        UPDATE inbox SET lease_token = NULL, lease_until = NULL, reason = $6, due_at = now() + make_interval(secs => $5)
+        WHERE source_id = $1 AND id = $2 AND received_at = $3 AND state = 'waiting' AND lease_token = $4
+        RETURNING true
+        """,
+        event.source_id,
+        event.id,
+        event.received_at,
+        token,
+        delay_s,
+        reason,
+    )
+    return bool(done)
+
+
+async def get_inbox_state(conn: Connection) -> InboxState:
+    """Count what waits and what was set aside, from the partial indexes."""
+    row = await conn.fetchrow(
+        """
+        SELECT (SELECT count(*) FROM inbox WHERE state = 'waiting') AS waiting,
+               (SELECT count(*) FROM inbox WHERE state = 'set_aside') AS set_aside,
+               coalesce((SELECT extract(epoch FROM now() - min(received_at)) FROM inbox WHERE state = 'waiting'), 0)::float8
+                   AS oldest_age_s
+        """
+    )
+    return InboxState(**row)
+
+
+async def delete_received(conn: Connection, *, days: int, limit: int) -> int:
+    """Forget event ids older than `days`, at most `limit` of them; return how many went."""
+    count: int = await conn.fetchval(
+        """
+        WITH old AS (
+            SELECT source_id, event_id, body_sha256 FROM received
+            WHERE received_at < now() - make_interval(days => $1) ORDER BY received_at LIMIT $2
+        ), gone AS (
+            DELETE FROM received r USING old
+            WHERE (r.source_id, r.event_id, r.body_sha256) = (old.source_id, old.event_id, old.body_sha256)
+            RETURNING 1
+        )
+        SELECT count(*) FROM gone
+        """,
+        days,
+        limit,
+    )
+    return count

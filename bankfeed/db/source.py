@@ -1,0 +1,86 @@
+"""Sources: the doors through which webhooks come in, and institutions, which they name."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bankfeed.db.database import Connection
+from bankfeed.model import CustomerId, SourceId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A door: who may come in, and how its words are read.
+
+    `customer_id` is None for one that serves the whole platform. `secrets` are the live keys: of the path for the
+    verifier "path", of the signature for the others.
+    """
+
+    id: SourceId
+    customer_id: CustomerId | None
+    connector: str
+    dialect: str
+    verifier: str
+    secrets: tuple[str, ...]
+
+
+async def find_source(conn: Connection, slug: str) -> Source | None:
+    """Return the source with that slug and its live keys, as the queue role; None where there is none."""
+    row = await conn.fetchrow(
+        "SELECT id, customer_id, connector, dialect, verifier, secrets FROM find_source($1)", slug
+    )
+    return Source(**{**row, "secrets": tuple(row["secrets"])}) if row else None
+
+
+async def upsert_platform_source(
+    conn: Connection,
+    *,
+    slug: str,
+    connector: str,
+    dialect: str,
+    verifier: str,
+    secrets: Sequence[str],
+    bound_to: SourceId | None = None,
+) -> SourceId:
+    """Add a source of the whole platform, or replace its keys, as the schema's owner. Safe to repeat."""
+    source_id: SourceId = await conn.fetchval(
+        """
+        WITH source AS (
+            INSERT INTO sources (slug, connector, dialect, verifier, bound_to) VALUES ($1, $2, $3, $4, $5)
+            ON CONFLICT (slug) DO UPDATE SET connector = excluded.connector, dialect = excluded.dialect,
+                verifier = excluded.verifier, bound_to = excluded.bound_to
+            RETURNING id
+        ), keys AS (
+            INSERT INTO source_keys (source_id, key_no, secret)
+            SELECT source.id, key_no, secret FROM source, unnest($6::text[]) WITH ORDINALITY AS k (secret, key_no)
+            ON CONFLICT (source_id, key_no) DO UPDATE SET secret = excluded.secret
+        )
+        SELECT id FROM source
+        """,
+        slug,
+        connector,
+        dialect,
+        verifier,
+        bound_to,
+        list(secrets),
+    )
+    return source_id
+
+
+async def upsert_institution(
+    conn: Connection, *, connector: str, institution_ref: str, name: str, url: str, time_zone: str | None
+) -> int:
+    """Note an institution as the aggregator lists it; return our id. Safe to repeat."""
+    institution_id: int = await conn.fetchval(
+        """
+        INSERT INTO institutions (connector, aggregator_id, name, url, time_zone) VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (connector, aggregator_id) DO UPDATE
+            SET name = excluded.name, url = excluded.url, time_zone = excluded.time_zone
+        RETURNING id
+        """,
+        connector,
+        institution_ref,
+        name,
+        url,
+        time_zone,
+    )
+    return institution_id

@@ -1,0 +1,55 @@
+"""Every metric, declared once. The table in deploy/README.md is the contract for dashboards.
+
+Labels come from closed lists only: no account, URL or tenant.
+"""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60)
+
+WEBHOOKS_RECEIVED = Counter(
+    "bankfeed_webhooks_received_total",
+    "Webhooks that came in, by the sender's dialect, event type and what became of them.",
+    ("dialect", "event", "outcome"),
+)
+INGRESS_SECONDS = Histogram(
+    "bankfeed_ingress_seconds", "Time from a webhook's headers to its answer.", buckets=_LATENCY_S
+)
+INBOX_BACKLOG = Gauge("bankfeed_inbox_backlog", "Inbound events, by state (waiting, set_aside).", ("state",))
+INBOX_OLDEST = Gauge("bankfeed_inbox_oldest_age_seconds", "Age of the oldest inbound event that waits.")
+INBOX_HANDLED = Counter(
+    "bankfeed_inbox_handled_total", "Inbound events taken from the inbox, by what became of them.", ("outcome",)
+)
+REFRESH_SECONDS = Histogram(
+    "bankfeed_refresh_seconds", "Time of one refresh of a connection.", ("outcome",), buckets=_LATENCY_S
+)
+REFRESH_COALESCED = Counter(
+    "bankfeed_refresh_coalesced_total", "Requests for a refresh that an earlier one will serve."
+)
+CONNECTIONS_DUE = Gauge("bankfeed_connections_due", "Connections that wait for a refresh.")
+TRANSACTIONS = Counter(
+    "bankfeed_transactions_total", "Changes of transactions that were committed, by kind.", ("change",)
+)
+PULLS = Counter("bankfeed_pulls_total", "Listings of an account, by outcome.", ("outcome",))
+MISSED_WEBHOOKS = Counter(
+    "bankfeed_missed_webhooks_total", "Scheduled pulls that found changes which no webhook had announced."
+)
+DELIVERIES = Counter(
+    "bankfeed_deliveries_total", "Delivery attempts, by outcome and class of status.", ("outcome", "status_class")
+)
+DELIVERY_SECONDS = Histogram("bankfeed_delivery_seconds", "Time of one delivery attempt.", buckets=_LATENCY_S)
+DELIVERY_ATTEMPT = Histogram(
+    "bankfeed_delivery_attempt_number", "Number of the attempt that ended a delivery.", buckets=tuple(range(1, 16))
+)
+OUTBOX_BACKLOG = Gauge(
+    "bankfeed_outbox_backlog", "Deliveries that wait for an attempt, by state (due, later).", ("state",)
+)
+OUTBOX_OLDEST = Gauge("bankfeed_outbox_oldest_due_age_seconds", "How long the oldest due delivery has been due.")
+LEASES_EXPIRED = Counter(
+    "bankfeed_leases_expired_total", "Claims that ended without being given back, by kind.", ("kind",)
+)
+SWEEPER_RECOVERED = Counter(
+    "bankfeed_sweeper_recovered_total", "Work that a sweep found due and no wake-up had announced, by kind.", ("kind",)
+)
+REDIS_UP = Gauge("bankfeed_redis_up", "1 while the last wake-up reached Redis.")
+POOL_IN_USE = Gauge("bankfeed_db_pool_in_use", "Postgres connections in use, by pool.", ("pool",))

@@ -1,0 +1,223 @@
+"""Settings of all processes, read once from BANKFEED_* variables. The only place that looks at the environment.
+
+Every problem is reported at once, each in one sentence that says what was expected and what came; unknown names are
+refused, because a misspelt setting that is silently ignored is worse than a process that does not start.
+"""
+
+import dataclasses
+import ipaddress
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+from urllib.parse import urlsplit
+
+from bankfeed.errors import SettingsError
+
+PREFIX = "BANKFEED_"
+FOREIGN_PREFIXES = ("BANKFEED_FINBANK_", "BANKFEED_TEST_")  # read by the sandbox bank and by the tests
+
+
+class Secret:
+    """A text that prints as ***; `reveal()` is the only way to it."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return the text itself."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "***" if self._text else "''"
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """Read a whole number within bounds, both included."""
+
+    def read(text: str) -> int:
+        if not text.strip().lstrip("-").isdigit() or not low <= int(text) <= high:
+            raise ValueError(f"an integer from {low} to {high}")
+        return int(text)
+
+    return read
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    """Read one word of a closed list."""
+
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError("one of " + ", ".join(words))
+        return text
+
+    return read
+
+
+def url_of(*schemes: str) -> Callable[[str], str]:
+    """Read a URL with one of the schemes and a host, or nothing."""
+
+    def read(text: str) -> str:
+        try:
+            parts = urlsplit(text)
+            is_good = not text or (parts.scheme in schemes and bool(parts.hostname or parts.path))
+            _ = parts.port
+        except ValueError:
+            is_good = False
+        if not is_good:
+            raise ValueError("a URL like " + " or ".join(f"{scheme}://host:port/..." for scheme in schemes))
+        return text
+
+    return read
+
+
+def secret_url_of(*schemes: str) -> Callable[[str], Secret]:
+    """Read a URL that carries a password."""
+    read_url = url_of(*schemes)
+    return lambda text: Secret(read_url(text))
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    """Read a comma-separated list of networks in CIDR notation; empty is none."""
+    try:
+        return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise ValueError("networks like 10.0.0.0/8,127.0.0.0/8") from None
+
+
+def setting(read: Callable[[str], Any], default: str, text: str) -> Any:
+    """Declare one setting: how it is read, its default as written in the environment, and a sentence about it."""
+    return dataclasses.field(metadata={"read": read, "default": default, "text": text})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentSettings:
+    """What the classes below share: reading themselves from an environment."""
+
+    @classmethod
+    def names(cls) -> dict[str, dataclasses.Field[Any]]:
+        """Map each environment name to its field."""
+        return {PREFIX + field.name.upper(): field for field in dataclasses.fields(cls)}
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Read every setting. Raises SettingsError that lists every problem, one a line."""
+        problems = [f"unknown setting {name}; see deploy/settings.env" for name in sorted(_unknown(environ))]
+        values: dict[str, Any] = {}
+        for name, field in cls.names().items():
+            text = environ.get(name, field.metadata["default"])
+            try:
+                values[field.name] = field.metadata["read"](text)
+            except ValueError as error:
+                shown = "***" if "Secret" in str(field.type) else repr(text)
+                problems.append(f"expected {name} to be {error}, got {shown}")
+        if problems:
+            raise SettingsError("\n".join(problems))
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(EnvironmentSettings):
+    """What ingress and worker run with."""
+
+    REQUIRED: ClassVar = ("database_url", "queue_database_url")
+
+    database_url: Secret = setting(
+        secret_url_of("postgres", "postgresql"), "", "Postgres, as the role bankfeed_app (or a role made like it)."
+    )
+    queue_database_url: Secret = setting(
+        secret_url_of("postgres", "postgresql"), "", "The same database, as the role bankfeed_queue."
+    )
+    redis_url: Secret = setting(
+        secret_url_of("redis", "rediss", "unix"), "", "Redis for wake-ups; without it the sweeps do all the work."
+    )
+    host: str = setting(str, "127.0.0.1", "Address that ingress and the worker's probes listen on.")
+    port: int = setting(whole(1, 65535), "8780", "Port of ingress.")
+    worker_port: int = setting(whole(1, 65535), "8781", "Port of the worker's probes and metrics.")
+    log_format: str = setting(one_of("json", "console"), "json", "How log lines are written.")
+
+    finicity_url: str = setting(url_of("https", "http"), "https://api.finicity.com", "The aggregator's API.")
+    finicity_partner_id: str = setting(str, "", "Partner id at the aggregator.")
+    finicity_partner_secret: Secret = setting(Secret, "", "Partner secret at the aggregator.")
+    finicity_app_key: Secret = setting(Secret, "", "App key at the aggregator.")
+    finicity_customer_kind: str = setting(
+        one_of("testing", "active"), "testing", "Whether clients become testing or (billable) active customers there."
+    )
+    finicity_card_sign: str = setting(
+        one_of("holder", "inverted"),
+        "holder",
+        "How card and loan amounts arrive: holder = a purchase is negative, inverted = a purchase is positive.",
+    )
+
+    lease_s: int = setting(whole(3, 3600), "60", "Seconds that a claim lasts unless renewed.")
+    sweep_s: int = setting(whole(1, 3600), "5", "Seconds between sweeps, which do all the work when Redis is away.")
+    grace_s: int = setting(whole(1, 3600), "25", "Seconds that work in progress may take after SIGTERM.")
+    refresh_slots: int = setting(whole(1, 1000), "16", "Refreshes at a time in one worker.")
+    delivery_slots: int = setting(whole(1, 1000), "50", "Deliveries at a time in one worker.")
+    history_days: int = setting(whole(1, 730), "180", "Days of history asked for when an account is new.")
+    refresh_days: int = setting(whole(15, 180), "30", "Days re-read at each refresh; institutions change up to 15.")
+    update_hours: int = setting(whole(1, 168), "24", "Hours until a connection is pulled although no event came.")
+    listed_clients: int = setting(
+        whole(1, 10_000), "100", "Clients whose accounts are listed, at most, to find an unknown account id."
+    )
+
+    body_bytes: int = setting(whole(1024, 262_144), "262144", "Largest webhook body.")
+    body_s: int = setting(whole(1, 120), "10", "Seconds that a webhook body may take to arrive.")
+    waiting_events: int = setting(whole(1, 100_000), "2000", "Events waiting for a commit before ingress says 503.")
+    pool_connections: int = setting(whole(1, 200), "10", "Postgres connections of each pool of a process.")
+    statement_cache: int = setting(whole(0, 1000), "200", "Prepared statements a connection keeps; 0 for PgBouncer.")
+    database_s: int = setting(whole(1, 600), "30", "Seconds that one statement may take.")
+
+    attempt_s: int = setting(whole(1, 60), "15", "Seconds that one delivery attempt may take.")
+    outbound_allow: tuple[Network, ...] = setting(
+        networks, "", "Private networks that endpoints may be in; a plain http URL is accepted there only."
+    )
+    inbox_days: int = setting(whole(14, 730), "30", "Days that inbound events are kept.")
+    outbox_days: int = setting(whole(14, 730), "90", "Days that events, deliveries and attempts are kept.")
+
+    @classmethod
+    def for_process(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Read the settings of a process that cannot run without Postgres. Raises SettingsError."""
+        settings = cls.from_environ(environ)
+        missing = [f"expected {PREFIX}{name.upper()} to be set" for name in cls.REQUIRED if not getattr(settings, name)]
+        if missing:
+            raise SettingsError("\n".join(missing))
+        return settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalSettings(EnvironmentSettings):
+    """What `bankfeed up` adds, to run everything on one machine."""
+
+    data: Path = setting(Path, ".bankfeed", "Folder of the local Postgres, Redis and Finbank, and of run.env.")
+    postgres_port: int = setting(whole(0, 65535), "0", "Port of the local Postgres; 0 picks a free one.")
+    postgres_bin: str = setting(str, "", "Folder of Postgres programs to use instead of the ones found.")
+    redis_port: int = setting(whole(0, 65535), "0", "Port of the local Redis; 0 picks a free one.")
+    finbank_port: int = setting(whole(1, 65535), "8790", "Port of Finbank, the sandbox bank.")
+    listen_port: int = setting(whole(1, 65535), "8799", "Port of `bankfeed listen`.")
+    finbank_day_s: int = setting(whole(1, 86_400), "20", "Seconds that a bank day lasts in the demo.")
+    finbank_dialect: str = setting(
+        one_of("ledgersync", "finicity", "none"), "ledgersync", "Whose webhooks Finbank sends."
+    )
+
+
+def _unknown(environ: Mapping[str, str]) -> set[str]:
+    known = Settings.names().keys() | LocalSettings.names().keys()
+    return {
+        name
+        for name in environ
+        if name.startswith(PREFIX) and name not in known and not name.startswith(FOREIGN_PREFIXES)
+    }

@@ -1,0 +1,120 @@
+"""What tests need, as the real thing: an embedded Postgres and Redis for each test process, a database for each test."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from bankfeed.db import Database
+from bankfeed.db.schema import load_schema
+from bankfeed.local import LocalPostgres, LocalRedis, erase
+from bankfeed.settings import Settings
+
+ROLES = ("bankfeed_owner", "bankfeed_app", "bankfeed_queue")
+PASSWORD = "tests only"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Urls:
+    """One database, as each role."""
+
+    superuser: str
+    owner: str
+    app: str
+    queue: str
+
+    def environ(self) -> dict[str, str]:
+        """Say it in the environment of a process."""
+        return {"BANKFEED_DATABASE_URL": self.app, "BANKFEED_QUEUE_DATABASE_URL": self.queue}
+
+
+@pytest.fixture(scope="session")
+def folder() -> Iterator[Path]:
+    """A folder for this test process's servers, gone at the end."""
+    path = Path(tempfile.mkdtemp(prefix="bankfeed-tests-"))
+    yield path
+    erase(path)
+
+
+@pytest.fixture(scope="session")
+def postgres(folder: Path) -> Iterator[LocalPostgres]:
+    """A Postgres of our own; without fsync, because no test here pulls the plug of the machine."""
+    with LocalPostgres(folder / "postgres", settings={"fsync": "off"}) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis(folder: Path) -> Iterator[LocalRedis]:
+    """A Redis of our own."""
+    with LocalRedis(folder / "redis") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def template(postgres: LocalPostgres) -> str:
+    """Name a database with the schema, loaded by an owner who is not a superuser, to copy for each test."""
+
+    async def make() -> None:
+        conn = await asyncpg.connect(postgres.url())
+        await conn.execute(f"CREATE ROLE bankfeed_owner LOGIN CREATEROLE PASSWORD '{PASSWORD}'")
+        await conn.execute("CREATE DATABASE bankfeed_template OWNER bankfeed_owner")
+        await conn.close()
+        owner = await asyncpg.connect(postgres.url("bankfeed_owner", "bankfeed_template", PASSWORD))
+        await load_schema(owner)
+        for role in ("bankfeed_app", "bankfeed_queue"):
+            await owner.execute(f"ALTER ROLE {role} PASSWORD '{PASSWORD}'")
+        await owner.close()
+
+    asyncio.run(make())
+    return "bankfeed_template"
+
+
+@pytest.fixture
+async def urls(postgres: LocalPostgres, template: str) -> AsyncIterator[Urls]:
+    """A fresh database with the schema and nothing in it."""
+    name = f"test_{uuid4().hex[:12]}"
+    conn = await asyncpg.connect(postgres.url())
+    await conn.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER bankfeed_owner")
+    yield Urls(
+        superuser=postgres.url(database=name),
+        owner=postgres.url("bankfeed_owner", name, PASSWORD),
+        app=postgres.url("bankfeed_app", name, PASSWORD),
+        queue=postgres.url("bankfeed_queue", name, PASSWORD),
+    )
+    await conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await conn.close()
+
+
+@pytest.fixture
+def settings(urls: Urls) -> Settings:
+    """Settings of a process on that database, without Redis."""
+    return Settings.for_process({**urls.environ(), "BANKFEED_POOL_CONNECTIONS": "5"})
+
+
+@pytest.fixture
+async def database(settings: Settings) -> AsyncIterator[Database]:
+    """The two pools of that database."""
+    connected = await Database.connect(settings)
+    yield connected
+    await connected.close()
+
+
+@pytest.fixture
+async def owner(urls: Urls) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of the owner, who loads the schema and makes sources."""
+    conn = await asyncpg.connect(urls.owner)
+    yield conn
+    await conn.close()
+
+
+@pytest.fixture
+async def superuser(urls: Urls) -> AsyncIterator[asyncpg.Connection]:
+    """A connection that sees everything, to look at what the product did."""
+    conn = await asyncpg.connect(urls.superuser)
+    yield conn
+    await conn.close()
