@@ -1,0 +1,85 @@
+"""Wake-ups: arq jobs that say "there is work of this kind", and nothing else.
+
+Postgres decides what the work is. A lost, doubled or late wake-up changes latency only, so waking is best effort: it
+never raises and nobody waits for it.
+"""
+
+import asyncio
+from enum import StrEnum
+from typing import Any
+
+import orjson
+from arq.connections import ArqRedis
+from redis.asyncio.connection import BlockingConnectionPool
+from redis.exceptions import RedisError
+
+from bankfeed import metrics
+from bankfeed.logs import get_logger
+
+QUEUE_NAME = "bankfeed:wakes"
+WAKE_EXPIRES_S = 60  # the sweeps have long done what an older wake-up asks for
+
+
+class Wake(StrEnum):
+    """What there is to do; also the name of the arq function."""
+
+    INBOX = "inbox"
+    REFRESH = "refresh"
+    DELIVER = "deliver"
+
+
+def serialize(job: Any) -> bytes:
+    """Encode a job for Redis. JSON, never pickle: who can write to Redis must not run code in the worker."""
+    return orjson.dumps(job, default=repr)
+
+
+def deserialize(wire: bytes) -> Any:
+    """Decode a job from Redis."""
+    return orjson.loads(wire)
+
+
+def open_redis(url: str) -> ArqRedis:
+    """Make a Redis client for wake-ups; it connects when it is used."""
+    pool = BlockingConnectionPool.from_url(
+        url, max_connections=10, timeout=2, socket_connect_timeout=2, socket_timeout=5, health_check_interval=15
+    )
+    return ArqRedis(
+        pool_or_conn=pool, job_serializer=serialize, job_deserializer=deserialize, default_queue_name=QUEUE_NAME
+    )
+
+
+class Waker:
+    """Sends wake-ups, at most one of a kind on its way at a time. `redis` None sends none."""
+
+    def __init__(self, redis: ArqRedis | None) -> None:
+        self._redis = redis
+        self._sending: dict[Wake, asyncio.Task[None]] = {}
+        self._wanted: set[Wake] = set()
+
+    def wake(self, kind: Wake) -> None:
+        """Tell the workers that there is work. Returns at once."""
+        if self._redis is None:
+            return
+        self._wanted.add(kind)
+        if kind not in self._sending:
+            task = asyncio.create_task(self._send(kind), name=f"wake {kind}")
+            self._sending[kind] = task
+            task.add_done_callback(lambda _: self._sending.pop(kind, None))
+
+    async def _send(self, kind: Wake) -> None:
+        assert self._redis is not None
+        while kind in self._wanted:
+            self._wanted.discard(kind)
+            try:
+                await self._redis.enqueue_job(kind.value, _expires=WAKE_EXPIRES_S)
+            except (RedisError, OSError, TimeoutError) as error:
+                metrics.REDIS_UP.set(0)
+                get_logger().warning("redis.away", kind=kind.value, error=type(error).__name__)
+                return
+            metrics.REDIS_UP.set(1)
+
+    async def close(self) -> None:
+        """Finish what is on its way and close the client. Safe to repeat."""
+        await asyncio.gather(*self._sending.values(), return_exceptions=True)
+        if self._redis is not None:
+            await self._redis.aclose()

@@ -1,0 +1,1 @@
+"""The process that answers HTTP: webhooks in, the console, probes and metrics."""

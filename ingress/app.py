@@ -1,0 +1,74 @@
+"""Ingress put together: what listens, what it needs, and in which order it starts and stops."""
+
+import asyncio
+from contextlib import suppress
+
+from aiohttp import web
+
+from bankfeed.db import Database
+from bankfeed.jobs import Waker, open_redis
+from bankfeed.logs import get_logger
+from bankfeed.runtime import Readiness, add_probes, connect_with_patience, listen, until_stopped, wait_for_stop
+from bankfeed.settings import Settings
+from ingress.intake import Intake
+from ingress.sources import Sources
+from ingress.webhooks import Webhooks
+
+
+class Ingress:
+    """All HTTP of Bankfeed. It listens at once, and accepts as soon as the database's schema is known."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.readiness = Readiness()
+        self.webhooks = Webhooks(settings)
+        self.app = web.Application(client_max_size=settings.body_bytes)
+        add_probes(self.app, self.readiness)
+        self.webhooks.add_routes(self.app)
+        self._database: Database | None = None
+        self._waker: Waker | None = None
+        self._intake: Intake | None = None
+        self._committing: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. Raises SettingsError where the port is taken or a setting cannot be used."""
+        runner = await listen(self.app, host=self.settings.host, port=self.settings.port, port_setting="BANKFEED_PORT")
+        stop = asyncio.create_task(wait_for_stop())
+        try:
+            await until_stopped(self._open(), asyncio.shield(stop))
+            if not stop.done():
+                assert self._committing is not None
+                await until_stopped(self._committing, stop)
+        finally:
+            await self._close(runner)
+
+    async def _open(self) -> None:
+        database = await connect_with_patience(self.settings)
+        self._database = database
+        redis_url = self.settings.redis_url.reveal()
+        self._waker = Waker(open_redis(redis_url) if redis_url else None)
+        self._intake = Intake(database, self._waker, most_waiting=self.settings.waiting_events)
+        self._committing = asyncio.create_task(self._intake.run(), name="group commit")
+        self.webhooks.open(Sources(database), self._intake)
+        self.readiness.is_started = True
+        get_logger().info("ingress.ready", host=self.settings.host, port=self.settings.port)
+
+    async def _close(self, runner: web.AppRunner) -> None:
+        """Stop in order: readiness falls, no new connection, what was accepted is committed, then the pools."""
+        self.readiness.is_draining = True
+        await runner.cleanup()
+        if self._committing is not None and self._intake is not None:
+            self._committing.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._committing
+            await self._intake.drain()
+        if self._waker is not None:
+            await self._waker.close()
+        if self._database is not None:
+            await self._database.close()
+        get_logger().info("ingress.stopped")
+
+
+async def main(settings: Settings) -> None:
+    """Run ingress."""
+    await Ingress(settings).run()

@@ -1,0 +1,134 @@
+"""Group commit: concurrent events share one INSERT, and each is answered after its commit.
+
+There is no linger: what arrives while one INSERT is on its way goes into the next. The queue is bounded; past the bound
+an event is refused at once. A commit does not depend on the connection of whoever sent the event.
+"""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from hashlib import sha256
+
+from bankfeed.db import Database
+from bankfeed.db.inbox import Arrival, Incoming, insert_inbox
+from bankfeed.errors import RefusedData, Unavailable
+from bankfeed.jobs import Wake, Waker
+
+BATCH_EVENTS = 256
+BATCH_BYTES = 8_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    incoming: Incoming
+    key: tuple[int, str, bytes]
+    answer: asyncio.Future[Arrival]
+
+
+class Intake:
+    """Stores events for whoever awaits `store`. Runs while `run` runs."""
+
+    def __init__(self, database: Database, waker: Waker, *, most_waiting: int) -> None:
+        self._database = database
+        self._waker = waker
+        self._most_waiting = most_waiting
+        self._queue: deque[_Waiting] = deque()
+        self._has_some = asyncio.Event()
+        self._count = 0
+
+    async def store(self, incoming: Incoming) -> Arrival:
+        """Return what became of an event, once that is committed.
+
+        Raises Unavailable where Postgres is away or too many wait, RefusedData where it cannot be stored at all.
+        """
+        if len(self._queue) >= self._most_waiting:
+            raise Unavailable(f"{self._most_waiting} events wait already")
+        waiting = _Waiting(incoming, self._key(incoming), asyncio.get_running_loop().create_future())
+        self._queue.append(waiting)
+        self._has_some.set()
+        return await asyncio.shield(waiting.answer)
+
+    def _key(self, incoming: Incoming) -> tuple[int, str, bytes]:
+        """Order events alike in all replicas, and find the same event twice in a batch."""
+        if incoming.event_id is None:
+            self._count += 1
+            return (incoming.source_id, "", self._count.to_bytes(8, "big"))
+        return (incoming.source_id, incoming.event_id, sha256(incoming.body).digest())
+
+    async def run(self) -> None:
+        """Commit batches until cancelled."""
+        while True:
+            await self._has_some.wait()
+            await self._commit(self._take_batch())
+
+    async def drain(self) -> None:
+        """Commit what still waits."""
+        while self._queue:
+            await self._commit(self._take_batch())
+
+    def _take_batch(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        size_bytes = 0
+        while self._queue and len(batch) < BATCH_EVENTS and size_bytes < BATCH_BYTES:
+            waiting = self._queue.popleft()
+            size_bytes += len(waiting.incoming.body)
+            batch.append(waiting)
+        if not self._queue:
+            self._has_some.clear()
+        return batch
+
+    async def _commit(self, batch: list[_Waiting]) -> None:
+        first: dict[tuple[int, str, bytes], _Waiting] = {}
+        for waiting in batch:
+            first.setdefault(waiting.key, waiting)
+        await self._commit_distinct([first[key] for key in sorted(first)])
+        for waiting in batch:
+            if waiting is not first[waiting.key]:
+                _follow(waiting, first[waiting.key])
+        self._waker.wake(Wake.INBOX)
+
+    async def _commit_distinct(self, ordered: list[_Waiting]) -> None:
+        try:
+            arrivals = await self._insert([waiting.incoming for waiting in ordered])
+        except RefusedData as error:
+            await self._commit_one_by_one(ordered, error)
+        except Unavailable as error:
+            _refuse(ordered, error)
+        except BaseException as error:
+            _refuse(ordered, Unavailable(f"the commit ended: {type(error).__name__}"))
+            raise
+        else:
+            for waiting, arrival in zip(ordered, arrivals, strict=True):
+                _answer(waiting, arrival)
+
+    async def _commit_one_by_one(self, ordered: list[_Waiting], error: RefusedData) -> None:
+        """Find the one row that Postgres refuses; the others must not fail with it."""
+        if len(ordered) == 1:
+            _refuse(ordered, error)
+            return
+        for waiting in ordered:
+            await self._commit_distinct([waiting])
+
+    async def _insert(self, incoming: list[Incoming]) -> tuple[Arrival, ...]:
+        async with self._database.queue() as conn:
+            return await insert_inbox(conn, incoming)
+
+
+def _answer(waiting: _Waiting, arrival: Arrival) -> None:
+    if not waiting.answer.done():
+        waiting.answer.set_result(arrival)
+
+
+def _refuse(refused: list[_Waiting], error: Exception) -> None:
+    for waiting in refused:
+        if not waiting.answer.done():
+            waiting.answer.set_exception(error)
+
+
+def _follow(waiting: _Waiting, first: _Waiting) -> None:
+    """Answer an event that stood twice in one batch as the repeat that it is."""
+    error = first.answer.exception()
+    if isinstance(error, Exception):
+        _refuse([waiting], error)
+    else:
+        _answer(waiting, Arrival.REPEATED)

@@ -1,0 +1,142 @@
+"""`POST /webhooks/{source}`: size, signature, shape; then stored and committed; then 200.
+
+Nothing is parsed before the sender has proved itself, and nothing is answered 200 before it is committed.
+"""
+
+import asyncio
+from time import monotonic
+
+from aiohttp import web
+
+from bankfeed import metrics
+from bankfeed.aggregators import Notice
+from bankfeed.aggregators.dialects import DIALECTS
+from bankfeed.db.inbox import Incoming
+from bankfeed.db.source import Source
+from bankfeed.errors import BadRequest, NotFound, RefusedData, Unauthorized, Unavailable
+from bankfeed.logs import get_logger
+from bankfeed.settings import Settings
+from ingress.intake import Intake
+from ingress.sources import Sources, verify
+
+RETRY_AFTER_S = 5
+
+
+class Refusal(Exception):
+    """A request that is answered with something else than 200."""
+
+    def __init__(self, status: int, code: str, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.field = field
+
+    def response(self) -> web.Response:
+        """Make the answer: {"status":"ERROR","code","message","field"?}."""
+        body = {"status": "ERROR", "code": self.code, "message": str(self)}
+        if self.field is not None:
+            body["field"] = self.field
+        headers = {"Retry-After": str(RETRY_AFTER_S)} if self.status == 503 else {}
+        return web.json_response(body, status=self.status, headers=headers)
+
+
+class Webhooks:
+    """The webhook door. Until `open` is called every answer is 503."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._sources: Sources | None = None
+        self._intake: Intake | None = None
+
+    def open(self, sources: Sources, intake: Intake) -> None:
+        """Begin to accept."""
+        self._sources = sources
+        self._intake = intake
+
+    def add_routes(self, app: web.Application) -> None:
+        """Serve the door's two paths; the second carries the unguessable part."""
+        app.router.add_post("/webhooks/{source}", self.receive)
+        app.router.add_post("/webhooks/{source}/{secret}", self.receive)
+
+    async def receive(self, request: web.Request) -> web.Response:
+        """Take one webhook."""
+        began = monotonic()
+        dialect = "unknown"
+        event = "unknown"
+        try:
+            source = await self._find(request)
+            dialect = source.dialect
+            body = await self._read(request)
+            notice = self._verify_and_parse(request, source, body)
+            event = notice.event_type or ("ping" if notice.is_ping else "unknown")
+            outcome = "ping" if notice.is_ping else await self._store(source, notice, body)
+            response = web.json_response({"status": "OK"})
+        except Refusal as refusal:
+            outcome = refusal.code
+            response = refusal.response()
+            get_logger().info(
+                "webhook.refused", dialect=dialect, status=refusal.status, code=refusal.code, field=refusal.field
+            )
+        metrics.WEBHOOKS_RECEIVED.labels(dialect, event, outcome).inc()
+        metrics.INGRESS_SECONDS.observe(monotonic() - began)
+        return response
+
+    async def _find(self, request: web.Request) -> Source:
+        if self._sources is None:
+            raise Refusal(503, "unavailable", "starting; try again")
+        try:
+            return await self._sources.get(request.match_info["source"][:64])
+        except NotFound as error:
+            raise Refusal(404, "not_found", str(error)) from error
+        except Unavailable as error:
+            raise Refusal(503, "unavailable", "the database is away; try again") from error
+
+    async def _read(self, request: web.Request) -> bytes:
+        """Read the body, bounded while it streams and in time; compressed ones are refused undecoded."""
+        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise Refusal(415, "encoded_body", "expected a body without Content-Encoding")
+        most = self._settings.body_bytes
+        too_large = Refusal(413, "too_large", f"expected a body of at most {most} bytes")
+        if (request.content_length or 0) > most:
+            raise too_large
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self._settings.body_s):
+                while chunk := await request.content.readany():
+                    body += chunk
+                    if len(body) > most:
+                        raise too_large
+        except TimeoutError as error:
+            raise Refusal(408, "too_slow", f"expected the body within {self._settings.body_s} s") from error
+        return bytes(body)
+
+    def _verify_and_parse(self, request: web.Request, source: Source, body: bytes) -> Notice:
+        try:
+            verify(source, path_secret=request.match_info.get("secret"), headers=request.headers, body=body)
+            return DIALECTS[source.dialect](body, request.headers)
+        except NotFound as error:
+            raise Refusal(404, "not_found", str(error)) from error
+        except Unauthorized as error:
+            raise Refusal(401, "unauthorized", "the signature is missing or wrong") from error
+        except BadRequest as error:
+            raise Refusal(400, "bad_request", str(error), field=error.field) from error
+
+    async def _store(self, source: Source, notice: Notice, body: bytes) -> str:
+        assert self._intake is not None
+        incoming = Incoming(
+            source_id=source.id,
+            name=notice.name,
+            event_type=notice.event_type,
+            event_id=notice.event_id,
+            customer_ref=notice.customer_ref,
+            login_refs=notice.login_refs,
+            account_refs=notice.account_refs,
+            body=body,
+        )
+        try:
+            arrival = await self._intake.store(incoming)
+        except Unavailable as error:
+            raise Refusal(503, "unavailable", "not stored; try again") from error
+        except RefusedData as error:
+            raise Refusal(400, "bad_request", "the event cannot be stored") from error
+        return arrival.value

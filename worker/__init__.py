@@ -1,0 +1,1 @@
+"""The process that does the work: drains the inbox, refreshes and reconciles, delivers, sweeps."""

@@ -1,0 +1,19 @@
+"""What every lane of the worker works with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bankfeed.aggregators import Aggregator
+from bankfeed.db import Database
+from bankfeed.jobs import Waker
+from bankfeed.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """`connectors` maps a source's connector word to the aggregator behind it."""
+
+    database: Database
+    connectors: Mapping[str, Aggregator]
+    waker: Waker
+    settings: Settings

@@ -1,0 +1,126 @@
+"""The delivery lane: due deliveries are claimed, sent, and each attempt is recorded with what comes next.
+
+Hand-over (c): an attempt and its delivery's next state in one transaction. The schedule is bankfeed/schedule.py's; a
+shutdown, a lost lease and a disabled endpoint are no attempts.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import groupby
+from uuid import UUID, uuid4
+
+from bankfeed import metrics
+from bankfeed.db import delivery
+from bankfeed.db.delivery import Attempt, ClaimedDelivery, Parcel
+from bankfeed.logs import get_logger
+from bankfeed.schedule import is_over, next_due_at
+from worker.context import Context
+from worker.post import Post
+
+BATCH_DELIVERIES = 10
+
+
+async def take_deliveries(context: Context, post: Post, *, now: datetime | None = None) -> bool:
+    """Claim some due deliveries and attempt each; False where none was due. `now` None is the clock."""
+    token = uuid4()
+    async with context.database.queue() as conn:
+        claimed = await delivery.claim_deliveries(
+            conn, token=token, lease_s=context.settings.lease_s, limit=BATCH_DELIVERIES, now=now
+        )
+    tries = [
+        _Try(context, post, each, parcel, token, now or datetime.now(UTC))
+        for each, parcel in await _with_parcels(context, claimed)
+    ]
+    try:
+        await asyncio.gather(*(each.run() for each in tries))
+    except asyncio.CancelledError:
+        await asyncio.shield(_give_back(context, claimed, token))
+        raise
+    return bool(claimed)
+
+
+async def _with_parcels(context: Context, claimed: Sequence[ClaimedDelivery]) -> list[tuple[ClaimedDelivery, Parcel]]:
+    """Read what to send, one statement for each customer."""
+    by_customer = sorted(claimed, key=lambda each: (each.customer_id, each.delivery_id))
+    found: list[tuple[ClaimedDelivery, Parcel]] = []
+    for customer_id, group in groupby(by_customer, key=lambda each: each.customer_id):
+        own = {each.delivery_id: each for each in group}
+        async with context.database.tenant(customer_id) as conn:
+            parcels = await delivery.list_parcels(conn, customer_id, list(own.values()))
+        found += [(own[parcel.delivery_id], parcel) for parcel in parcels]
+    return found
+
+
+async def _give_back(context: Context, claimed: Sequence[ClaimedDelivery], token: UUID) -> None:
+    async with context.database.queue() as conn:
+        for each in claimed:
+            await delivery.give_back(conn, each, token=token)
+
+
+class _Try:
+    """One claimed delivery, until it is recorded what became of it."""
+
+    def __init__(
+        self, context: Context, post: Post, claimed: ClaimedDelivery, parcel: Parcel, token: UUID, began_at: datetime
+    ) -> None:
+        self.context = context
+        self.post = post
+        self.claimed = claimed
+        self.parcel = parcel
+        self.token = token
+        self.began_at = began_at
+
+    async def run(self) -> None:
+        if is_over(self.claimed.first_attempt_at, self.began_at):
+            await self._record_failed(None)
+        elif not self.parcel.is_endpoint_active:
+            await self._skip()
+        else:
+            attempt = await self.post.attempt(self.parcel)
+            await self._record(attempt)
+
+    async def _record(self, attempt: Attempt) -> None:
+        due_at = next_due_at(self.claimed.first_attempt_at, self.began_at)
+        if attempt.status is not None and 200 <= attempt.status < 300:
+            outcome = "delivered"
+            async with self.context.database.tenant(self.claimed.customer_id) as conn:
+                await delivery.mark_delivered(conn, self.claimed, attempt, token=self.token)
+            metrics.DELIVERY_ATTEMPT.observe(self.claimed.attempts + 1)
+        elif due_at is None:
+            outcome = "failed"
+            await self._record_failed(attempt)
+        else:
+            outcome = "later"
+            async with self.context.database.tenant(self.claimed.customer_id) as conn:
+                await delivery.mark_waiting(conn, self.claimed, attempt, token=self.token, due_at=due_at)
+        self._count(attempt, outcome)
+
+    async def _record_failed(self, attempt: Attempt | None) -> None:
+        async with self.context.database.tenant(self.claimed.customer_id) as conn:
+            await delivery.mark_failed(conn, self.claimed, attempt, token=self.token)
+
+    async def _skip(self) -> None:
+        """Let a slot of a disabled endpoint pass: no attempt, and the next slot is looked at when it comes."""
+        due_at = next_due_at(self.claimed.first_attempt_at, self.began_at)
+        if due_at is None:
+            await self._record_failed(None)
+            return
+        async with self.context.database.queue() as conn:
+            await delivery.give_back(conn, self.claimed, token=self.token, due_at=due_at)
+
+    def _count(self, attempt: Attempt, outcome: str) -> None:
+        status_class = f"{attempt.status // 100}xx" if attempt.status is not None else "none"
+        metrics.DELIVERIES.labels(outcome, status_class).inc()
+        metrics.DELIVERY_SECONDS.observe(attempt.duration_ms / 1000)
+        get_logger().info(
+            "delivery.attempted",
+            delivery_id=self.claimed.delivery_id,
+            endpoint_id=self.claimed.endpoint_id,
+            event_type=self.parcel.event_type,
+            attempt=self.claimed.attempts + 1,
+            outcome=outcome,
+            status=attempt.status,
+            error=attempt.error,
+            duration_ms=attempt.duration_ms,
+        )

@@ -1,0 +1,91 @@
+"""Sweeps: loops that alone would do all the work, were no wake-up ever to arrive. Safe to run twice, in any replica."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+
+from bankfeed import metrics
+from bankfeed.db import connection, delivery, inbox, schema
+from bankfeed.errors import Unavailable
+from bankfeed.logs import get_logger
+from worker.context import Context
+from worker.lane import Lane
+
+RECEIVED_DAYS = 14
+BATCH_ROWS = 1_000
+WEEKS_AHEAD = 8
+HOUSEKEEPING_S = 3600
+
+
+@dataclass(slots=True)
+class Sweeper:
+    """Drains every lane each `sweep_s`, asks for scheduled updates, and keeps house once an hour."""
+
+    context: Context
+    lanes: Sequence[Lane]
+    last_good_at: float = field(default_factory=monotonic)
+
+    def is_alive(self) -> bool:
+        """Tell whether the event loop still comes round; Postgres being away is no reason to be restarted."""
+        return monotonic() - self.last_good_at < 10 * self.context.settings.sweep_s + 60
+
+    async def run(self) -> None:
+        """Sweep until cancelled."""
+        await asyncio.gather(
+            self._every(self.context.settings.sweep_s, self._sweep), self._every(HOUSEKEEPING_S, self._keep_house)
+        )
+
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await work()
+            except Unavailable as error:
+                get_logger().warning("sweep.waits", reason=str(error))
+            except Exception:  # noqa: BLE001 - one broken sweep must not end them all
+                get_logger().exception("sweep.broken")
+            self.last_good_at = monotonic()
+            await asyncio.sleep(seconds)
+
+    async def _sweep(self) -> None:
+        async with self.context.database.queue() as conn:
+            asked = await connection.request_due_updates(
+                conn, update_hours=self.context.settings.update_hours, limit=BATCH_ROWS
+            )
+        if asked:
+            get_logger().info("connections.updates_due", connections=asked)
+        for lane in self.lanes:
+            lane.start()
+        await self._measure()
+
+    async def _measure(self) -> None:
+        async with self.context.database.queue() as conn:
+            waiting = await inbox.get_inbox_state(conn)
+            outbox = await delivery.get_outbox_state(conn)
+            due = await connection.count_due_connections(conn)
+        metrics.INBOX_BACKLOG.labels("waiting").set(waiting.waiting)
+        metrics.INBOX_BACKLOG.labels("set_aside").set(waiting.set_aside)
+        metrics.INBOX_OLDEST.set(waiting.oldest_age_s)
+        metrics.OUTBOX_BACKLOG.labels("due").set(outbox.due)
+        metrics.OUTBOX_BACKLOG.labels("later").set(outbox.later)
+        metrics.OUTBOX_OLDEST.set(outbox.oldest_due_age_s)
+        metrics.CONNECTIONS_DUE.set(due)
+
+    async def _keep_house(self) -> None:
+        """Make partitions ahead, drop those past their time, forget old event ids in bounded batches."""
+        settings = self.context.settings
+        async with self.context.database.queue() as conn:
+            made = await schema.make_partitions(conn, weeks_ahead=WEEKS_AHEAD)
+        async with self.context.database.queue() as conn:
+            dropped = await schema.drop_partitions(
+                conn, inbox_days=settings.inbox_days, outbox_days=settings.outbox_days
+            )
+        forgotten = 0
+        while True:
+            async with self.context.database.queue() as conn:
+                count = await inbox.delete_received(conn, days=RECEIVED_DAYS, limit=BATCH_ROWS)
+            forgotten += count
+            if count < BATCH_ROWS:
+                break
+        if made or dropped or forgotten:
+            get_logger().info("house.kept", partitions_made=made, partitions_dropped=dropped, ids_forgotten=forgotten)
