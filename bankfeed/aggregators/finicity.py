@@ -1,0 +1,178 @@
+"""The connector for Finicity (Mastercard Open Finance US). Talks HTTP and knows nothing of Postgres.
+
+Reading is all that a refresh does here: what Finicity already has. Asking the bank itself is `ask_bank_refresh`, which
+the vendor forbids to automate.
+"""
+
+import time
+from collections.abc import Callable
+from datetime import date, datetime
+from typing import ClassVar, Final, TypeVar
+
+from bankfeed.aggregators import ListedAccount, ListedInstitution
+from bankfeed.aggregators.finicity_http import (
+    NO_ACCOUNTS,
+    NO_SUCH_ACCOUNT,
+    Answer,
+    Ask,
+    FinicityConfig,
+    FinicityHttp,
+)
+from bankfeed.aggregators.finicity_listing import Pages, list_transactions
+from bankfeed.aggregators.finicity_wire import (
+    AccountsAnswer,
+    AccountStruct,
+    CardSign,
+    CustomersAnswer,
+    CustomerStruct,
+    InstitutionAnswer,
+    Reading,
+    Unreadable,
+    epoch_window,
+    find_zone,
+    read_account,
+    read_customer_ref,
+    read_institution,
+)
+from bankfeed.errors import BadAggregatorAnswer
+from bankfeed.model import FeedKind, Pull
+
+__all__ = ["CardSign", "Finicity", "FinicityConfig"]
+
+_USERNAME_TAKEN: Final = 409
+_NO_SUCH_INSTITUTION: Final = frozenset({14001, 14006})
+
+T = TypeVar("T")
+
+
+class Finicity:
+    """Finicity behind the Aggregator protocol. Build it inside a running loop; `close` it at the end."""
+
+    may_automate_bank_refresh: ClassVar[bool] = False
+    """Finicity refreshes healthy accounts nightly by itself, and allows `ask_bank_refresh` at a person's click only."""
+
+    def __init__(self, config: FinicityConfig, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._config = config
+        self._http = FinicityHttp(config, clock=clock)
+
+    async def create_customer(self, username: str) -> str:
+        """Return the ref of the customer with this username, creating it where there is none. Safe to repeat."""
+        path = ("aggregation", "v2", "customers", self._config.customer_kind)
+        ask = Ask(to="create a customer", path=path, method="POST", body={"username": username})
+        answer = await self._http.send(ask)
+        if answer.status == _USERNAME_TAKEN:
+            return await self._get_customer(username)
+        return _readable(answer, lambda: read_customer_ref(answer.read(CustomerStruct)))
+
+    async def find_institution(self, institution_ref: str) -> ListedInstitution | None:
+        """Return one institution, or None where Finicity says that it has no such institution."""
+        path = ("institution", "v2", "institutions", institution_ref)
+        answer = await self._http.send(Ask(to="find an institution", path=path))
+        if answer.is_refusal(404, _NO_SUCH_INSTITUTION):
+            return None
+        return _readable(answer, lambda: read_institution(answer.read(InstitutionAnswer).institution))
+
+    async def list_accounts(self, customer_ref: str) -> tuple[ListedAccount, ...]:
+        """List every account of a customer. Raises NoSuchAccount where there is no such customer."""
+        path = ("aggregation", "v1", "customers", customer_ref, "accounts")
+        return await self._list(Ask(to="list a customer's accounts", path=path))
+
+    async def list_login_accounts(self, customer_ref: str, login_ref: str) -> tuple[ListedAccount, ...]:
+        """List the accounts of one login; none where Finicity says that the login has none.
+
+        Raises NoSuchAccount where there is no such customer.
+        """
+        return await self._list(Ask(to="list a login's accounts", path=_login_path(customer_ref, login_ref)))
+
+    async def find_account(self, customer_ref: str, account_ref: str) -> ListedAccount | None:
+        """Return one account, or None where Finicity says that the customer has no such account."""
+        path = ("aggregation", "v2", "customers", customer_ref, "accounts", account_ref)
+        answer = await self._http.send(Ask(to="find an account", path=path))
+        if answer.is_refusal(404, NO_SUCH_ACCOUNT):
+            return None
+        return _readable(answer, lambda: read_account(answer.read(AccountStruct)))
+
+    async def ask_bank_refresh(self, customer_ref: str, login_ref: str) -> tuple[ListedAccount, ...]:
+        """Ask the bank for what is new in one login, at a person's click, and return its accounts afterwards.
+
+        It may take minutes and goes on at Finicity when we hang up. Raises AggregatorError with code 325 or 5006 while
+        one is running already.
+        """
+        return await self._list(
+            Ask(
+                to="refresh a login",
+                path=_login_path(customer_ref, login_ref),
+                method="POST",
+                body={},
+                timeout_s=self._config.bank_refresh_timeout_s,
+            )
+        )
+
+    async def pull(
+        self,
+        customer_ref: str,
+        account: ListedAccount,
+        *,
+        at: datetime,
+        from_on: date,
+        to_on: date,
+        time_zone: str | None = None,
+    ) -> Pull:
+        """List an account's transactions of a window, pending ones included, all pages.
+
+        Never raises AggregatorError: a listing that broke off, and one with a row that cannot be read, is incomplete
+        and says why.
+        """
+        zone = find_zone(time_zone)
+        first_s, last_s = epoch_window(from_on, to_on, zone)
+        pages = Pages(
+            send=self._http.send,
+            path=("aggregation", "v4", "customers", customer_ref, "accounts", account.account_ref, "transactions"),
+            window={"fromDate": str(first_s), "toDate": str(last_s)},
+            page_rows=self._config.page_rows,
+            max_pages=self._config.max_pages,
+        )
+        reading = Reading(account=account, zone=zone, card_sign=self._config.card_sign)
+        listing = await list_transactions(pages, reading)
+        return Pull(
+            at=at,
+            kind=FeedKind.FULL,
+            from_on=from_on,
+            to_on=to_on,
+            is_complete=listing.error is None,
+            rows=listing.rows,
+            counted_rows=listing.found,
+            error=listing.error,
+            attempted_at=account.attempted_at,
+            balance=account.balance,
+            balance_on=account.balance_on,
+        )
+
+    async def close(self) -> None:
+        """Close the HTTP session. Safe to repeat."""
+        await self._http.close()
+
+    async def _get_customer(self, username: str) -> str:
+        ask = Ask(to="find a customer", path=("aggregation", "v1", "customers"), query={"username": username})
+        answer = await self._http.send(ask)
+        found = [each for each in answer.read(CustomersAnswer).customers if each.username == username]
+        if len(found) != 1:
+            raise BadAggregatorAnswer(f"Finicity says that a username is taken, and knows {len(found)} customers by it")
+        return _readable(answer, lambda: read_customer_ref(found[0]))
+
+    async def _list(self, ask: Ask) -> tuple[ListedAccount, ...]:
+        answer = await self._http.send(ask)
+        if answer.is_refusal(404, NO_ACCOUNTS):
+            return ()
+        return _readable(answer, lambda: tuple(map(read_account, answer.read(AccountsAnswer).accounts)))
+
+
+def _login_path(customer_ref: str, login_ref: str) -> tuple[str, ...]:
+    return ("aggregation", "v1", "customers", customer_ref, "institutionLogins", login_ref, "accounts")
+
+
+def _readable(answer: Answer, read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except Unreadable as error:
+        raise BadAggregatorAnswer(f"Finicity's answer to {answer.ask.to} cannot be read: {error}") from error
