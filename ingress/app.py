@@ -25,6 +25,7 @@ class Ingress:
         self.app = web.Application(client_max_size=settings.body_bytes)
         add_probes(self.app, self.readiness)
         self.webhooks.add_routes(self.app)
+        self._runner: web.AppRunner | None = None
         self._database: Database | None = None
         self._waker: Waker | None = None
         self._intake: Intake | None = None
@@ -32,17 +33,24 @@ class Ingress:
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises SettingsError where the port is taken or a setting cannot be used."""
-        runner = await listen(self.app, host=self.settings.host, port=self.settings.port, port_setting="BANKFEED_PORT")
         stop = asyncio.create_task(wait_for_stop())
         try:
-            await until_stopped(self._open(), asyncio.shield(stop))
-            if not stop.done():
-                assert self._committing is not None
+            await self.listen()
+            await until_stopped(self.open(), asyncio.shield(stop))
+            if self._committing is not None:
                 await until_stopped(self._committing, stop)
         finally:
-            await self._close(runner)
+            stop.cancel()
+            await self.close()
 
-    async def _open(self) -> None:
+    async def listen(self) -> None:
+        """Begin to answer: probes, and 503 to webhooks until `open`. Raises SettingsError where the port is taken."""
+        self._runner = await listen(
+            self.app, host=self.settings.host, port=self.settings.port, port_setting="BANKFEED_PORT"
+        )
+
+    async def open(self) -> None:
+        """Wait for Postgres, then begin to accept. Raises SettingsError where its role or schema cannot be used."""
         database = await connect_with_patience(self.settings)
         self._database = database
         redis_url = self.settings.redis_url.reveal()
@@ -53,10 +61,11 @@ class Ingress:
         self.readiness.is_started = True
         get_logger().info("ingress.ready", host=self.settings.host, port=self.settings.port)
 
-    async def _close(self, runner: web.AppRunner) -> None:
+    async def close(self) -> None:
         """Stop in order: readiness falls, no new connection, what was accepted is committed, then the pools."""
         self.readiness.is_draining = True
-        await runner.cleanup()
+        if self._runner is not None:
+            await self._runner.cleanup()
         if self._committing is not None and self._intake is not None:
             self._committing.cancel()
             with suppress(asyncio.CancelledError):
