@@ -9,11 +9,14 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from aiohttp import web
 
 from bankfeed.db import Database
 from bankfeed.db.schema import load_schema
 from bankfeed.local import LocalPostgres, LocalRedis, erase
 from bankfeed.settings import Settings
+from tests.finbank import free_port
+from tests.subscriber import Subscriber
 
 ROLES = ("bankfeed_owner", "bankfeed_app", "bankfeed_queue")
 PASSWORD = "tests only"
@@ -118,3 +121,17 @@ async def superuser(urls: Urls) -> AsyncIterator[asyncpg.Connection]:
     conn = await asyncpg.connect(urls.superuser)
     yield conn
     await conn.close()
+
+
+@pytest.fixture
+async def subscriber() -> AsyncIterator[Subscriber]:
+    """A subscriber's server."""
+    port = free_port()
+    made = Subscriber(f"http://127.0.0.1:{port}/hook")
+    app = web.Application()
+    app.router.add_post("/hook", made.take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    yield made
+    await runner.cleanup()

@@ -39,7 +39,12 @@ async def make_sources(owner: asyncpg.Connection) -> Sources:
     """Make the platform's sources."""
     async with owner.transaction():
         finicity = await upsert_platform_source(
-            owner, slug="finicity", connector="finicity", dialect="finicity", verifier="finicity", secrets=[PARTNER_SECRET]
+            owner,
+            slug="finicity",
+            connector="finicity",
+            dialect="finicity",
+            verifier="finicity",
+            secrets=[PARTNER_SECRET],
         )
         ledgersync = await upsert_platform_source(
             owner,

@@ -1,24 +1,22 @@
 """A worker whose lanes are stepped by hand, beside a real Finbank, Postgres and subscriber."""
 
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import Any
 
 import asyncpg
 import orjson
 import pytest
-from aiohttp import web
 
 from bankfeed.db import Database
 from bankfeed.db.inbox import Incoming, insert_inbox
 from bankfeed.jobs import Waker
 from bankfeed.model import EventType
 from bankfeed.settings import Settings
-from bankfeed.signing import verify_v1
-from tests.finbank import FinbankProcess, Link, free_port
-from tests.seed import ENDPOINT_SECRET, Sources, Tenant, make_endpoint, make_sources, make_tenant
+from tests.finbank import FinbankProcess, Link
+from tests.seed import Sources, Tenant, make_endpoint, make_sources, make_tenant
+from tests.subscriber import Subscriber
 from worker.context import Context
 from worker.deliver import take_deliveries
 from worker.inbox import take_inbox
@@ -42,39 +40,6 @@ async def finbank(finbank_process: FinbankProcess) -> FinbankProcess:
     """Finbank, up."""
     await finbank_process.wait_until_up()
     return finbank_process
-
-
-@dataclass(slots=True)
-class Subscriber:
-    """A receiver that keeps what came, verified, and answers as it is told (200 when told nothing)."""
-
-    url: str
-    statuses: list[int] = field(default_factory=list)
-    events: list[dict[str, Any]] = field(default_factory=list)
-    requests: list[dict[str, str]] = field(default_factory=list)
-
-    async def take(self, request: web.Request) -> web.Response:
-        body = await request.read()
-        verify_v1([ENDPOINT_SECRET], request.headers, body=body, now=datetime.now(UTC))
-        self.requests.append(dict(request.headers))
-        status = self.statuses.pop(0) if self.statuses else 200
-        if status == 200:
-            self.events.append(orjson.loads(body))
-        return web.Response(status=status)
-
-
-@pytest.fixture
-async def subscriber() -> AsyncIterator[Subscriber]:
-    """A subscriber's server."""
-    port = free_port()
-    made = Subscriber(f"http://127.0.0.1:{port}/hook")
-    app = web.Application()
-    app.router.add_post("/hook", made.take)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    yield made
-    await runner.cleanup()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

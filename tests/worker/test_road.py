@@ -4,7 +4,8 @@ from collections import Counter
 from decimal import Decimal
 
 from bankfeed.model import EventType
-from tests.worker.conftest import Bench, Subscriber
+from tests.subscriber import Subscriber
+from tests.worker.conftest import Bench
 
 
 async def listed(bench: Bench, account_id: int) -> Counter[tuple[str, Decimal]]:
