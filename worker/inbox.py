@@ -12,7 +12,7 @@ from bankfeed.aggregators import Aggregator
 from bankfeed.db import account, client, connection, inbox
 from bankfeed.db.client import Enrolment
 from bankfeed.db.inbox import Claimed, Resolved
-from bankfeed.errors import AggregatorError, LeaseLost
+from bankfeed.errors import AggregatorError, LeaseLost, Unavailable
 from bankfeed.jobs import Wake
 from bankfeed.logs import get_logger
 from bankfeed.model import ConnectionId, CustomerId, EventType
@@ -47,6 +47,11 @@ async def _take_event(context: Context, event: Claimed, token: UUID) -> str:
         return await _try_later(context, event, token, reason=str(error))
     except LeaseLost:
         return "lost"
+    except Unavailable:
+        raise
+    except Exception as error:  # noqa: BLE001 - a poison event is set aside after some tries, and blocks no other
+        get_logger().exception("event.broken", event_id=event.id)
+        return await _try_later(context, event, token, reason=f"{type(error).__name__}: {error}")
 
 
 async def _list_named(context: Context, event: Claimed) -> tuple[Resolved, ...]:

@@ -17,7 +17,7 @@ from bankfeed.aggregators import Aggregator, ListedAccount
 from bankfeed.db import account, connection, source
 from bankfeed.db.account import AccountState
 from bankfeed.db.connection import Lease, RefreshTarget
-from bankfeed.errors import AggregatorError, LeaseLost, RefusedData
+from bankfeed.errors import AggregatorError, LeaseLost, RefusedData, Unavailable
 from bankfeed.health import Meaning, read_code
 from bankfeed.logs import get_logger
 from bankfeed.model import AccountId, Pull
@@ -59,6 +59,11 @@ async def _refresh_leased(context: Context, lease: Lease) -> tuple[str, str]:
     except RefusedData as error:  # hostile or broken feed data: this connection waits, the others go on
         await _note_failure(context, lease, AggregatorError(str(error)))
         return "refused", str(error)[:500]
+    except Unavailable:
+        raise  # nothing can be written now; the lease's end brings the work back
+    except Exception:
+        await _note_failure(context, lease, AggregatorError("a bug; the log has it"))
+        raise
     except asyncio.CancelledError:
         await asyncio.shield(_give_back(context, lease))
         raise

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 
 from bankfeed.db.connection import Lease, RefreshTarget
 from bankfeed.db.database import Connection
@@ -61,28 +62,22 @@ async def lock_account(
     type: str,  # noqa: A002 - the word of the schema and of every aggregator
     currency: str,
 ) -> Locked:
-    """Add an account, or open it again, or bring it up to date; and lock its row until commit.
+    """Add an account, or open it again, or bring it up to date; its row is locked until commit.
 
     An account that moved to another connection of the same source (a login that was migrated) moves here with its rows.
     A hint of its deletion that came after the refresh began stays: the next refresh asks.
     """
-    row = await conn.fetchrow(
+    before = await _find_for_update(conn, lease, target, account_ref)
+    account_id = await conn.fetchval(
         """
-        WITH before AS (
-            SELECT id, state, last_pulled_at FROM accounts
-            WHERE customer_id = $1 AND source_id = $4 AND aggregator_id = $5 FOR UPDATE
-        ), written AS (
-            INSERT INTO accounts AS a (customer_id, client_id, connection_id, source_id, aggregator_id, name,
-                                       number_display, type, currency)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-            ON CONFLICT (customer_id, source_id, aggregator_id) DO UPDATE
-                SET connection_id = excluded.connection_id, state = 'open', closed_at = NULL,
-                    delete_hinted_at = CASE WHEN a.delete_hinted_at > $10 THEN a.delete_hinted_at END,
-                    number_display = excluded.number_display, type = excluded.type
-            RETURNING id
-        )
-        SELECT written.id, coalesce(before.state = 'closed', true) AS is_new, before.last_pulled_at
-        FROM written LEFT JOIN before ON true
+        INSERT INTO accounts AS a (customer_id, client_id, connection_id, source_id, aggregator_id, name, number_display,
+                                   type, currency)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        ON CONFLICT (customer_id, source_id, aggregator_id) DO UPDATE
+            SET connection_id = excluded.connection_id, state = 'open', closed_at = NULL,
+                delete_hinted_at = CASE WHEN a.delete_hinted_at > $10 THEN a.delete_hinted_at END,
+                number_display = excluded.number_display, type = excluded.type
+        RETURNING id
         """,
         lease.customer_id,
         target.client_id,
@@ -95,7 +90,23 @@ async def lock_account(
         currency,
         target.started_at,
     )
-    return Locked(**row)
+    return Locked(
+        id=account_id,
+        is_new=before is None or before["state"] == "closed",
+        last_pulled_at=before and before["last_pulled_at"],
+    )
+
+
+async def _find_for_update(conn: Connection, lease: Lease, target: RefreshTarget, account_ref: str) -> Any:
+    return await conn.fetchrow(
+        """
+        SELECT state, last_pulled_at FROM accounts
+        WHERE customer_id = $1 AND source_id = $2 AND aggregator_id = $3 FOR UPDATE
+        """,
+        lease.customer_id,
+        target.source_id,
+        account_ref,
+    )
 
 
 async def update_pulled(
