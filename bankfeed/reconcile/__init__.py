@@ -1,0 +1,69 @@
+"""Reconciling a bank feed: from what is known and what was pulled to what changes. Pure.
+
+No clock, no I/O, no randomness, no logging: the caller loads the known rows, says what time it is and writes the plan.
+Equal input gives an equal plan, whatever the order of the rows.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from bankfeed.model import Known, Pull
+from bankfeed.reconcile import claims, doubts, groups, identity, outcome, suspicion
+from bankfeed.reconcile.board import Board
+from bankfeed.reconcile.changes import Change, ChangeKind, Changes, Doubt, Past, Rule, Verdict
+
+__all__ = ["Change", "ChangeKind", "Changes", "Doubt", "Past", "Rule", "Verdict", "match", "reconcile"]
+
+NEVER_PULLED = Past()
+
+
+def reconcile(known: Sequence[Known], reported: Pull, *, now: datetime, past: Past = NEVER_PULLED) -> Changes:
+    """Plan what a pull changes in one account.
+
+    `known` holds at least: the account's rows dated in the pull's window and 14 days around it, all its visible pending
+    rows, the rows that ever had an id of the pull, tombstones (removed in the last 30 days), and all deleted and merged
+    rows of that span; anything more changes nothing. Safe to repeat: the same pull again has no rows.
+    """
+    refusal = _refuse(reported, past)
+    if refusal is not None:
+        return refusal
+    board = match(known, reported, now=now)
+    doubtful = suspicion.find_suspicion(board)
+    if doubtful and not _is_confirmed(board, past):
+        return Changes(verdict=Verdict.HELD, reason=doubtful)
+    settled = outcome.conclude(board)
+    return Changes(verdict=Verdict.APPLIED, rows=settled.changes, doubts=doubts.find_doubts(board, settled))
+
+
+def match(known: Sequence[Known], reported: Pull, *, now: datetime) -> Board:
+    """Pair what is reported with what is known, the surest first, and conclude nothing yet."""
+    board = Board(known, reported, now=now)
+    identity.pair_ids_with_content(board)
+    identity.pair_links(board)
+    identity.pair_content(board)
+    identity.pair_ids(board)
+    claims.join_links(board)
+    claims.claim_equal_amounts(board)
+    groups.find_groups(board)
+    claims.claim_changed_amounts(board)
+    identity.speak_for_survivors(board)
+    return board
+
+
+def _refuse(pull: Pull, past: Past) -> Changes | None:
+    """Return what to answer to a pull that is not looked into: seen before, out of date or failed."""
+    if pull.at == past.last_at or any(pull.at == held.at for held in past.held):
+        return Changes(verdict=Verdict.REPEATED, reason="a pull of that moment was taken in before")
+    if past.last_at is not None and pull.at < past.last_at:
+        return Changes(verdict=Verdict.STALE, reason="a later pull was applied before")
+    failure = suspicion.find_failure(pull)
+    return Changes(verdict=Verdict.FAILED, reason=failure) if failure else None
+
+
+def _is_confirmed(board: Board, past: Past) -> bool:
+    """Tell whether a pull held earlier lacked the same rows."""
+    return any(
+        suspicion.lacks_the_same(board, match(board.olds, held, now=board.now))
+        for held in past.held
+        if suspicion.may_confirm(board.pull, held)
+    )
