@@ -31,9 +31,6 @@ TRANSACTIONS = Counter(
     "bankfeed_transactions_total", "Changes of transactions that were committed, by kind.", ("change",)
 )
 PULLS = Counter("bankfeed_pulls_total", "Listings of an account, by outcome.", ("outcome",))
-MISSED_WEBHOOKS = Counter(
-    "bankfeed_missed_webhooks_total", "Scheduled pulls that found changes which no webhook had announced."
-)
 DELIVERIES = Counter(
     "bankfeed_deliveries_total", "Delivery attempts, by outcome and class of status.", ("outcome", "status_class")
 )
@@ -47,9 +44,6 @@ OUTBOX_BACKLOG = Gauge(
 OUTBOX_OLDEST = Gauge("bankfeed_outbox_oldest_due_age_seconds", "How long the oldest due delivery has been due.")
 LEASES_EXPIRED = Counter(
     "bankfeed_leases_expired_total", "Claims that ended without being given back, by kind.", ("kind",)
-)
-SWEEPER_RECOVERED = Counter(
-    "bankfeed_sweeper_recovered_total", "Work that a sweep found due and no wake-up had announced, by kind.", ("kind",)
 )
 REDIS_UP = Gauge("bankfeed_redis_up", "1 while the last wake-up reached Redis.")
 POOL_IN_USE = Gauge("bankfeed_db_pool_in_use", "Postgres connections in use, by pool.", ("pool",))

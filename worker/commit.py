@@ -10,7 +10,7 @@ from datetime import datetime
 
 from bankfeed import metrics
 from bankfeed.aggregators import ListedAccount
-from bankfeed.db import Connection, account, client, connection, doubt, event, pull, transaction
+from bankfeed.db import Connection, account, client, connection, doubt, event, ledger, pull, transaction
 from bankfeed.db.account import Locked
 from bankfeed.db.connection import Lease, RefreshTarget
 from bankfeed.db.event import OutboundEvent
@@ -129,6 +129,7 @@ async def _write(
             await transaction.insert_transactions(
                 conn, lease.customer_id, target.client_id, locked.id, pull_id=pull_id, written=new
             )
+        await _follow_merges(conn, lease, changes)
     if changes.doubts:
         await doubt.insert_doubts(conn, lease.customer_id, locked.id, pull_id=pull_id, doubts=changes.doubts)
     await account.update_pulled(
@@ -141,6 +142,17 @@ async def _write(
         balance=reported.balance,
         balance_on=reported.balance_on,
     )
+
+
+async def _follow_merges(conn: Connection, lease: Lease, changes: Changes) -> None:
+    """Let the ledger entries of a row that was joined to another follow their movement."""
+    moves = [
+        (row.after.id, row.after.merged_into)
+        for row in changes.rows
+        if row.kind is ChangeKind.MERGED and row.after.id is not None and row.after.merged_into is not None
+    ]
+    if moves:
+        await ledger.move_entries(conn, lease.customer_id, moves)
 
 
 def _events(

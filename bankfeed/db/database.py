@@ -7,10 +7,12 @@ driver calls it.
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Self
 
 import asyncpg
 
+from bankfeed import metrics
 from bankfeed.errors import RefusedData, SettingsError, Unavailable
 from bankfeed.model import CustomerId
 from bankfeed.settings import Settings
@@ -27,7 +29,10 @@ AWAY = (
     asyncpg.InternalClientError,
     asyncpg.OperatorInterventionError,
     asyncpg.ObjectNotInPrerequisiteStateError,  # a database that accepts no connections
-    asyncpg.TooManyConnectionsError,
+    asyncpg.InsufficientResourcesError,  # connections, memory, disk
+    asyncpg.PostgresSystemError,  # its disk or file system
+    asyncpg.TransactionRollbackError,  # a deadlock: the transaction may be tried again
+    asyncpg.InvalidCachedStatementError,  # the schema was changed under a prepared statement; the next try prepares anew
     asyncpg.ReadOnlySQLTransactionError,
 )
 
@@ -35,7 +40,7 @@ REFUSED = (
     asyncpg.DataError,
     asyncpg.exceptions.DataError,
     asyncpg.CheckViolationError,
-    asyncpg.UntranslatableCharacterError,
+    asyncpg.ProgramLimitExceededError,  # a text that is too long for its index
 )
 
 
@@ -45,6 +50,8 @@ class Database:
     def __init__(self, app: Any, queue: Any) -> None:
         self.app_pool = app
         self.queue_pool = queue
+        for name, pool in (("app", app), ("queue", queue)):
+            metrics.POOL_IN_USE.labels(name).set_function(partial(_count_in_use, pool))
 
     @classmethod
     async def connect(cls, settings: Settings) -> Self:
@@ -139,6 +146,11 @@ async def _open_pool(url: str, settings: Settings, *, name: str) -> Any:
         raise SettingsError(
             f"expected the {name} database URL to name a role and database that exist: {error}"
         ) from error
+
+
+def _count_in_use(pool: Any) -> int:
+    in_use: int = pool.get_size() - pool.get_idle_size()
+    return in_use
 
 
 async def _init_connection(conn: Connection) -> None:

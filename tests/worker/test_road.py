@@ -114,3 +114,37 @@ async def test_a_failed_page_removes_nothing_and_is_tried_again(bench: Bench) ->
     await bench.work()
     assert await listed(bench, account_id) == await held(bench, account_id)
     assert 0 == await bench.one("SELECT requested - handled FROM connections")
+
+
+async def test_a_ledger_entry_follows_its_movement(bench: Bench) -> None:
+    """Entries made from pending rows stand on the posted rows: same id, new id with a tip, listed beside, another text."""
+    link = await bench.link("checking")
+    account_id = link.accounts["checking"]
+    await bench.receive(EventType.ACCOUNT_ADDED, account_id)
+    await bench.work()
+    texts = ("JUNIPER MARKET", "TRATTORIA LUNA", "PRAIRIE FUEL", "MARGIN NOTES BOOKS", "CITY HARDWARE")
+    await bench.superuser.execute(
+        """
+        INSERT INTO ledger_entries (customer_id, client_id, transaction_id, reference, entered_on)
+        SELECT customer_id, client_id, id, description, transacted_on FROM transactions
+        WHERE state = 'pending' AND description = ANY ($1)
+        """,
+        texts,
+    )
+    for _ in range(3):
+        await bench.finbank.pass_nights()
+        await bench.receive(EventType.TRANSACTIONS_REFRESHED, account_id)
+        await bench.work()
+    rows = await bench.superuser.fetch(
+        """
+        SELECT e.reference, t.state::text, t.amount::text FROM ledger_entries e
+        JOIN transactions t ON (t.customer_id, t.id) = (e.customer_id, e.transaction_id) ORDER BY e.reference
+        """
+    )
+    assert [
+        ("CITY HARDWARE", "active", "-88.25"),
+        ("JUNIPER MARKET", "active", "-63.17"),
+        ("MARGIN NOTES BOOKS", "active", "-23.80"),
+        ("PRAIRIE FUEL", "active", "-47.13"),
+        ("TRATTORIA LUNA", "active", "-50.40"),
+    ] == [tuple(row) for row in rows]
