@@ -10,6 +10,7 @@ from bankfeed.jobs import Waker, open_redis
 from bankfeed.logs import get_logger
 from bankfeed.runtime import Readiness, add_probes, connect_with_patience, listen, until_stopped, wait_for_stop
 from bankfeed.settings import Settings
+from ingress.console import Console
 from ingress.intake import Intake
 from ingress.sources import Sources
 from ingress.webhooks import Webhooks
@@ -22,9 +23,11 @@ class Ingress:
         self.settings = settings
         self.readiness = Readiness()
         self.webhooks = Webhooks(settings)
+        self.console = Console(settings)
         self.app = web.Application(client_max_size=settings.body_bytes)
         add_probes(self.app, self.readiness)
         self.webhooks.add_routes(self.app)
+        self.console.add_routes(self.app)
         self._runner: web.AppRunner | None = None
         self._database: Database | None = None
         self._waker: Waker | None = None
@@ -58,6 +61,7 @@ class Ingress:
         self._intake = Intake(database, self._waker, most_waiting=self.settings.waiting_events)
         self._committing = asyncio.create_task(self._intake.run(), name="group commit")
         self.webhooks.open(Sources(database), self._intake)
+        self.console.open(database)
         self.readiness.is_started = True
         get_logger().info("ingress.ready", host=self.settings.host, port=self.settings.port)
 

@@ -4,12 +4,18 @@ from bankfeed.db.database import Connection, set_tenant
 from bankfeed.model import CustomerId
 
 
-async def insert_customer(conn: Connection, *, name: str) -> CustomerId:
+async def insert_customer(conn: Connection, *, name: str, shadow_policy: str = "hide") -> CustomerId:
     """Add a customer and make it the transaction's tenant."""
-    customer_id = CustomerId(await conn.fetchval("SELECT nextval(pg_get_serial_sequence('customers', 'id'))"))
+    customer_id = await _next_customer_id(conn)
     await set_tenant(conn, customer_id)
-    await conn.execute("INSERT INTO customers (id, name) VALUES ($1, $2)", customer_id, name)
+    await conn.execute(
+        "INSERT INTO customers (id, name, shadow_policy) VALUES ($1, $2, $3)", customer_id, name, shadow_policy
+    )
     return customer_id
+
+
+async def _next_customer_id(conn: Connection) -> CustomerId:
+    return CustomerId(await conn.fetchval("SELECT nextval(pg_get_serial_sequence('customers', 'id'))"))
 
 
 async def list_customer_ids(conn: Connection) -> tuple[CustomerId, ...]:

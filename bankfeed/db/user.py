@@ -55,3 +55,16 @@ async def find_session_customer(conn: Connection, token_sha256: bytes) -> Custom
 async def delete_session(conn: Connection, customer_id: CustomerId, token_sha256: bytes) -> None:
     """Sign out. Safe to repeat."""
     await conn.execute("DELETE FROM sessions WHERE customer_id = $1 AND token_sha256 = $2", customer_id, token_sha256)
+
+
+async def delete_expired_sessions(conn: Connection, customer_id: CustomerId, *, user_id: int) -> None:
+    """Forget sessions of a user that have expired, some at a time. Safe to repeat."""
+    await conn.execute(
+        """
+        DELETE FROM sessions WHERE customer_id = $1 AND token_sha256 IN (
+            SELECT token_sha256 FROM sessions WHERE customer_id = $1 AND user_id = $2 AND expires_at <= now()
+            ORDER BY expires_at, token_sha256 LIMIT 100)
+        """,
+        customer_id,
+        user_id,
+    )

@@ -1,0 +1,138 @@
+"""What the console's page shows of one customer: what is linked, and the latest movements. Reads only, and never all."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+
+from bankfeed.db.database import Connection
+from bankfeed.errors import NotFound
+from bankfeed.model import AccountId, ClientId, ConnectionId, CustomerId, TransactionId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownFirm:
+    """The customer itself."""
+
+    name: str
+    shadow_policy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownConnection:
+    """A connection that is not closed.
+
+    `institution` is None until the first refresh told. `age_s` is how long ago the last refresh was, None before the
+    first; `next_s` is the time until the scheduled one. `failures` counts tries in a row that failed.
+    """
+
+    id: ConnectionId
+    client_id: ClientId
+    client: str
+    institution: str | None
+    state: str
+    status_code: int | None
+    failures: int
+    is_updating: bool
+    age_s: float | None
+    next_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownAccount:
+    """An account that is open and not hidden. `balance` is None where the bank stated none."""
+
+    id: AccountId
+    connection_id: ConnectionId
+    name: str
+    number_display: str
+    type: str
+    currency: str
+    balance: Decimal | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownTransaction:
+    """A movement on one of those accounts."""
+
+    id: TransactionId
+    account_id: AccountId
+    state: str
+    amount: Decimal
+    transacted_on: date
+    description: str
+
+
+async def get_shown_firm(conn: Connection, customer_id: CustomerId) -> ShownFirm:
+    """Return the customer. Raises NotFound."""
+    row = await conn.fetchrow("SELECT name, shadow_policy FROM customers WHERE id = $1", customer_id)
+    if row is None:
+        raise NotFound(f"there is no customer {customer_id}")
+    return ShownFirm(**row)
+
+
+async def list_shown_connections(
+    conn: Connection, customer_id: CustomerId, *, limit: int
+) -> tuple[ShownConnection, ...]:
+    """List a customer's connections that are not closed, those of one client together."""
+    rows = await conn.fetch(
+        """
+        SELECT c.id, c.client_id, cl.name AS client, i.name AS institution, c.state, c.status_code, c.failures,
+               c.handled < c.requested AS is_updating,
+               extract(epoch FROM now() - c.last_refresh_at)::float8 AS age_s,
+               extract(epoch FROM c.next_update_at - now())::float8 AS next_s
+        FROM connections c
+        JOIN clients cl ON cl.customer_id = c.customer_id AND cl.id = c.client_id
+        LEFT JOIN institutions i ON i.id = c.institution_id
+        WHERE c.customer_id = $1 AND c.state <> 'closed'
+        ORDER BY cl.name, c.client_id, c.id LIMIT $2
+        """,
+        customer_id,
+        limit,
+    )
+    return tuple(ShownConnection(**row) for row in rows)
+
+
+async def list_shown_accounts(
+    conn: Connection, customer_id: CustomerId, connection_ids: Sequence[ConnectionId], *, limit: int
+) -> tuple[ShownAccount, ...]:
+    """List the connections' accounts that are open and not hidden."""
+    rows = await conn.fetch(
+        """
+        SELECT id, connection_id, name, number_display, type, currency, balance FROM accounts
+        WHERE customer_id = $1 AND connection_id = ANY ($2::bigint[]) AND state = 'open' AND NOT is_hidden
+        ORDER BY connection_id, id LIMIT $3
+        """,
+        customer_id,
+        list(connection_ids),
+        limit,
+    )
+    return tuple(ShownAccount(**row) for row in rows)
+
+
+async def list_shown_transactions(
+    conn: Connection, customer_id: CustomerId, account_ids: Sequence[AccountId], *, removed_s: float, limit: int
+) -> tuple[ShownTransaction, ...]:
+    """List the accounts' latest movements, newest first, each account's read from its index.
+
+    Removed ones are among them for `removed_s` seconds, unless they were merged into another; what a person deleted
+    never is.
+    """
+    rows = await conn.fetch(
+        """
+        SELECT t.id, t.account_id, t.state, t.amount, t.transacted_on, t.description
+        FROM unnest($2::bigint[]) AS a (id)
+        CROSS JOIN LATERAL (
+            SELECT t.id, t.account_id, t.state, t.amount, t.transacted_on, t.description FROM transactions t
+            WHERE t.customer_id = $1 AND t.account_id = a.id AND t.deleted_at IS NULL AND t.merged_into IS NULL
+              AND (t.state <> 'removed' OR t.removed_at > now() - make_interval(secs => $3))
+            ORDER BY t.transacted_on DESC, t.id DESC LIMIT $4
+        ) t
+        ORDER BY t.transacted_on DESC, t.id DESC LIMIT $4
+        """,
+        customer_id,
+        list(account_ids),
+        removed_s,
+        limit,
+    )
+    return tuple(ShownTransaction(**row) for row in rows)

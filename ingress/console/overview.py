@@ -1,0 +1,59 @@
+"""What one look at a customer reads from Postgres: bounded, and by the customer's own rule for shadow rows."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from bankfeed.db import Connection
+from bankfeed.db.console import (
+    ShownAccount,
+    ShownConnection,
+    ShownTransaction,
+    get_shown_firm,
+    list_shown_accounts,
+    list_shown_connections,
+    list_shown_transactions,
+)
+from bankfeed.model import AccountId, ConnectionId, CustomerId
+
+MOST_CONNECTIONS = 100
+MOST_ACCOUNTS = 200
+MOST_TRANSACTIONS = 100
+REMOVED_S = 60
+_SHADOWS_SHOWN: Final = frozenset({"show", "confirm"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """What the page shows. `withdrawn_rows` counts shadow rows among the latest that the customer does not want listed."""
+
+    firm: str
+    connections: Sequence[ShownConnection]
+    accounts: Mapping[AccountId, ShownAccount]
+    accounts_of: Mapping[ConnectionId, Sequence[ShownAccount]]
+    transactions: Sequence[ShownTransaction]
+    withdrawn_rows: int
+
+
+async def read_overview(conn: Connection, customer_id: CustomerId) -> Overview:
+    """Read a customer's page, in the customer's transaction."""
+    firm = await get_shown_firm(conn, customer_id)
+    connections = await list_shown_connections(conn, customer_id, limit=MOST_CONNECTIONS)
+    ids = [connection.id for connection in connections]
+    accounts = await list_shown_accounts(conn, customer_id, ids, limit=MOST_ACCOUNTS)
+    latest = await list_shown_transactions(
+        conn, customer_id, [account.id for account in accounts], removed_s=REMOVED_S, limit=MOST_TRANSACTIONS
+    )
+    accounts_of = defaultdict(list)
+    for account in accounts:
+        accounts_of[account.connection_id].append(account)
+    listed = latest if firm.shadow_policy in _SHADOWS_SHOWN else [row for row in latest if row.state != "shadow"]
+    return Overview(
+        firm=firm.name,
+        connections=connections,
+        accounts={account.id: account for account in accounts},
+        accounts_of=accounts_of,
+        transactions=listed,
+        withdrawn_rows=len(latest) - len(listed),
+    )
