@@ -7,6 +7,8 @@ refused, because a misspelt setting that is silently ignored is worse than a pro
 import dataclasses
 import ipaddress
 import os
+import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from urllib.parse import urlsplit
 from bankfeed.errors import SettingsError
 
 PREFIX = "BANKFEED_"
+ROOT = Path(__file__).parents[1]
 FOREIGN_PREFIXES = ("BANKFEED_FINBANK_", "BANKFEED_TEST_")  # read by the sandbox bank and by the tests
 
 
@@ -49,7 +52,7 @@ def whole(low: int, high: int) -> Callable[[str], int]:
     """Read a whole number within bounds, both included."""
 
     def read(text: str) -> int:
-        if not text.strip().lstrip("-").isdigit() or not low <= int(text) <= high:
+        if not re.fullmatch(r"-?[0-9]{1,9}", text.strip()) or not low <= int(text) <= high:
             raise ValueError(f"an integer from {low} to {high}")
         return int(text)
 
@@ -88,6 +91,13 @@ def secret_url_of(*schemes: str) -> Callable[[str], Secret]:
     """Read a URL that carries a password."""
     read_url = url_of(*schemes)
     return lambda text: Secret(read_url(text))
+
+
+def folder(text: str) -> Path:
+    """Read a folder; a relative one is beside the checkout's files, wherever the command is called."""
+    if not text.strip():
+        raise ValueError("a folder")
+    return ROOT / Path(text).expanduser()
 
 
 def networks(text: str) -> tuple[Network, ...]:
@@ -200,18 +210,27 @@ class Settings(EnvironmentSettings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalSettings(EnvironmentSettings):
-    """What `bankfeed up` adds, to run everything on one machine."""
+    """What the `bankfeed` command adds: running everything on one machine, and loading the schema."""
 
-    data: Path = setting(Path, ".bankfeed", "Folder of the local Postgres, Redis and Finbank, and of run.env.")
+    owner_database_url: Secret = setting(
+        secret_url_of("postgres", "postgresql"), "", "Postgres, as the role that loads the schema and makes sources."
+    )
+    data: Path = setting(folder, ".bankfeed", "Folder of the local Postgres, Redis and Finbank, and of run.env.")
     postgres_port: int = setting(whole(0, 65535), "0", "Port of the local Postgres; 0 picks a free one.")
     postgres_bin: str = setting(str, "", "Folder of Postgres programs to use instead of the ones found.")
     redis_port: int = setting(whole(0, 65535), "0", "Port of the local Redis; 0 picks a free one.")
     finbank_port: int = setting(whole(1, 65535), "8790", "Port of Finbank, the sandbox bank.")
     listen_port: int = setting(whole(1, 65535), "8799", "Port of `bankfeed listen`.")
+    listen_secret: Secret = setting(Secret, "", "Secret of the endpoint that `bankfeed listen` answers for.")
     finbank_day_s: int = setting(whole(1, 86_400), "20", "Seconds that a bank day lasts in the demo.")
     finbank_dialect: str = setting(
         one_of("ledgersync", "finicity", "none"), "ledgersync", "Whose webhooks Finbank sends."
     )
+
+
+def process_environ() -> dict[str, str]:
+    """Return a copy of this process's environment, to start others with."""
+    return dict(os.environ)
 
 
 def _unknown(environ: Mapping[str, str]) -> set[str]:
@@ -221,3 +240,25 @@ def _unknown(environ: Mapping[str, str]) -> set[str]:
         for name in environ
         if name.startswith(PREFIX) and name not in known and not name.startswith(FOREIGN_PREFIXES)
     }
+
+
+def describe() -> str:
+    """Return every setting with its sentence and its default, as an environment file: what deploy/settings.env is."""
+    parts = [
+        "# Every setting with its default, made by `python -m bankfeed.settings`. A misspelt name is refused.",
+        *(_describe_class(cls) for cls in (Settings, LocalSettings)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _describe_class(cls: type[EnvironmentSettings]) -> str:
+    required = getattr(cls, "REQUIRED", ())
+    entries = [
+        f"# {field.metadata['text']}{' Required.' * (field.name in required)}\n{name}={field.metadata['default']}"
+        for name, field in cls.names().items()
+    ]
+    return "\n\n".join([f"# ---- {cls.__doc__}", *entries])
+
+
+if __name__ == "__main__":
+    sys.stdout.write(describe())

@@ -16,13 +16,18 @@ CONNECT_S = 5
 STATEMENT_S = 60
 
 
+class NotAllowed(SettingsError):
+    """The role that the URL names may not do what is needed."""
+
+
 @asynccontextmanager
 async def connect_owner(url: str) -> AsyncIterator[Connection]:
     """Open one connection to make things with.
 
     Raises:
         Unavailable: Postgres cannot be reached.
-        SettingsError: The URL names no role or database that exists, or the role may not do what it is asked for.
+        SettingsError: The URL names no role or database that exists.
+        NotAllowed: The role may not do what is done with the connection.
     """
     try:
         conn = await asyncpg.connect(url, timeout=CONNECT_S, command_timeout=STATEMENT_S)
@@ -35,7 +40,7 @@ async def connect_owner(url: str) -> AsyncIterator[Connection]:
     try:
         yield conn
     except asyncpg.InsufficientPrivilegeError as error:
-        raise SettingsError(f"the role may not do this: {error}") from error
+        raise NotAllowed(f"the role {await _get_role(conn)} may not: {error}") from error
     except AWAY as error:
         raise Unavailable(f"Postgres does not answer: {type(error).__name__}") from error
     finally:
@@ -85,7 +90,6 @@ async def list_missing_roles(conn: Connection, roles: tuple[str, ...]) -> tuple[
     return tuple(row["wanted"] for row in rows)
 
 
-async def get_current_role(conn: Connection) -> str:
-    """Return the name of the role that we are."""
+async def _get_role(conn: Connection) -> str:
     name: str = await conn.fetchval("SELECT current_user::text")
     return name

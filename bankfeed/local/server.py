@@ -144,12 +144,12 @@ class LocalServer(ABC):
 
     def _choose_port(self) -> int:
         if self._wanted_port:
-            if _free_port(self._wanted_port) is None:
+            if free_port(self._wanted_port) is None:
                 raise SettingsError(
                     f"port {self._wanted_port} of {HOST} is taken; set {self.port_setting} to another, or to 0 for any"
                 )
             return self._wanted_port
-        port = _free_port(self._last_port()) or _free_port(0)
+        port = free_port(self._last_port()) or free_port(0)
         if port is None:
             raise Unavailable(f"no port of {HOST} is free")
         return port
@@ -172,7 +172,7 @@ class LocalServer(ABC):
                 user=account.pw_uid if account else None,
                 group=account.pw_gid if account else None,
                 extra_groups=() if account else None,
-                preexec_fn=_end_with_parent(self.death_signal),  # noqa: PLW1509 - one system call; after the user is set
+                preexec_fn=end_with_parent(self.death_signal),  # noqa: PLW1509 - one system call; after the user is set
             )
 
     def _end(self, send: Callable[[signal.Signals], None], *, is_gone: Callable[[], bool]) -> None:
@@ -185,7 +185,11 @@ class LocalServer(ABC):
             raise Unavailable(f"{self.name} does not end; see {self._file('log')}")
 
 
-def _end_with_parent(death_signal: signal.Signals) -> Callable[[], None] | None:
+def end_with_parent(death_signal: signal.Signals) -> Callable[[], None] | None:
+    """Return what a child runs before its program, so that it gets a signal when the process that started it is gone.
+
+    None where the system knows no such request. Called in the thread that starts the child, right before.
+    """
     if sys.platform != "linux":
         return None  # there, the next start stops what was left
     prctl = ctypes.CDLL(None).prctl  # looked up before the fork, where little is safe
@@ -207,12 +211,12 @@ def _wait(is_so: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
-def _free_port(port: int) -> int | None:
+def free_port(port: int, *, host: str = HOST) -> int | None:
     """Return the port if nothing listens there, None if something does; for 0 any free one."""
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 return None

@@ -1,0 +1,175 @@
+"""The `bankfeed` command. Thin: each command reads its arguments, and imports what it runs only then."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bankfeed import __version__
+from bankfeed.errors import BankfeedError, SettingsError
+
+COMMANDS_EXAMPLES = """\
+bankfeed up          start everything on this machine, with a demo bank
+bankfeed listen      in another terminal: watch a subscriber's webhooks arrive
+bankfeed status      how the connections are, and what waits
+"""
+UP_EXAMPLES = """\
+bankfeed up
+BANKFEED_PORT=9780 BANKFEED_WORKER_PORT=9781 BANKFEED_FINBANK_PORT=9790 bankfeed up
+BANKFEED_FINBANK_DAY_S=5 bankfeed up       a bank day every 5 seconds
+"""
+LISTEN_EXAMPLES = """\
+bankfeed listen
+bankfeed listen --once 1 --json
+bankfeed listen --fail 503                 see the retries come
+bankfeed listen --port 9000 --secret whsec_...
+"""
+SEND_EVENT_EXAMPLES = """\
+bankfeed send-event deploy/examples/ledgersync-account-added.txt
+bankfeed send-event --source finicity event.json
+bankfeed send-event --to http://127.0.0.1:8780/webhooks/ledgersync/SECRET - < event.json
+"""
+STATUS_EXAMPLES = """\
+bankfeed status
+bankfeed status --watch
+bankfeed status --json | python -m json.tool
+"""
+SCHEMA_EXAMPLES = """\
+BANKFEED_OWNER_DATABASE_URL=postgresql://owner:...@db.example/bankfeed bankfeed schema
+bankfeed schema --url postgresql://owner@localhost/bankfeed
+"""
+
+
+class WithExamples(click.Command):
+    """A command whose help ends with examples, each on a line of its own."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
+        """Write the examples as they are."""
+        formatter.write_paragraph()
+        formatter.write("Examples:\n")
+        formatter.write("".join(f"  {line}\n" for line in (self.epilog or "").splitlines()))
+
+
+class Commands(WithExamples, click.Group):
+    """The commands; a word that is none of them is answered with those there are."""
+
+    command_class = WithExamples
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the first word names."""
+        if args and args[0] not in self.commands:
+            raise click.UsageError(f"expected one of {', '.join(self.list_commands(ctx))}, got {args[0]!r}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+class Whole(click.ParamType[int]):
+    """A whole number within bounds, both included."""
+
+    name = "number"
+
+    def __init__(self, low: int, high: int) -> None:
+        self.low = low
+        self.high = high
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read what was typed."""
+        text = str(value)
+        if not (text.isascii() and text.isdigit() and self.low <= int(text) <= self.high):
+            self.fail(f"expected an integer from {self.low} to {self.high}, got {text!r}", param, ctx)
+        return int(text)
+
+
+def main() -> int:
+    """Run the command line; return the exit status: 0 well, 1 not, 2 for arguments or settings that cannot be used."""
+    try:
+        return int(commands.main(prog_name="bankfeed", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:  # whoever read us has gone; what is still buffered goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except SettingsError as error:
+        click.echo(str(error), err=True)
+        return 2
+    except BankfeedError as error:
+        click.echo(f"bankfeed: {error}", err=True)
+        return 1
+
+
+@click.group(cls=Commands, epilog=COMMANDS_EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="bankfeed %(version)s")
+def commands() -> None:
+    """Bank-feed sync: an aggregator's webhooks in, exact rows in Postgres, signed webhooks out."""
+
+
+@commands.command(epilog=UP_EXAMPLES, short_help="Start everything here, with a demo bank.")
+def up() -> None:
+    """Start everything on this machine, with a demo bank; Ctrl-C stops it.
+
+    Postgres and Redis are started too, unless BANKFEED_DATABASE_URL and BANKFEED_REDIS_URL name others. All that is made
+    lies in the folder BANKFEED_DATA (.bankfeed beside the checkout's files).
+    """
+    from bankfeed.up.supervisor import run_up  # noqa: PLC0415 - a command imports what it runs
+
+    run_up()
+
+
+@commands.command(epilog=LISTEN_EXAMPLES, short_help="Receive webhooks like a subscriber.")
+@click.option("--port", type=Whole(1, 65535), metavar="N", help="Port to listen on (BANKFEED_LISTEN_PORT).")
+@click.option("--secret", metavar="SECRET", help="The endpoint's secret, whsec_... (BANKFEED_LISTEN_SECRET).")
+@click.option("--once", type=Whole(1, 1_000_000), metavar="N", help="End after N events; 1 if any was refused.")
+@click.option("--fail", type=Whole(300, 599), metavar="STATUS", help="Answer verified events so, to watch retries.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
+def listen(port: int | None, secret: str | None, once: int | None, fail: int | None, *, as_json: bool) -> int:
+    """Receive webhooks like a subscriber: verify each signature and show what arrives.
+
+    Answers 204 where the signature is right and 401 where it is not. Beside a running `bankfeed up` nothing needs to be
+    said.
+    """
+    from bankfeed.listen import run_listen  # noqa: PLC0415 - a command imports what it runs
+
+    return run_listen(port=port, secret=secret, once=once, fail=fail, as_json=as_json)
+
+
+@commands.command("send-event", epilog=SEND_EVENT_EXAMPLES, short_help="Post an event to an ingress, signed.")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--to", "url", metavar="URL", help="An ingress, or the full address of one of its sources.")
+@click.option("--source", "slug", metavar="SLUG", help="The source to come in through [default: ledgersync].")
+def send_event(file: Path, url: str | None, slug: str | None) -> int:
+    """Post the event in FILE (- is standard input) to an ingress, signed as its source wants.
+
+    Ends with 0 only where it was accepted (2xx). The file is sent as it is, byte for byte.
+    """
+    from bankfeed.send import run_send  # noqa: PLC0415 - a command imports what it runs
+
+    return run_send(file, url=url, slug=slug)
+
+
+@commands.command(epilog=STATUS_EXAMPLES, short_help="Show the connections and what waits.")
+@click.option("--json", "as_json", is_flag=True, help="JSON, for programs.")
+@click.option("--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
+def status(*, as_json: bool, watch: bool) -> None:
+    """Show the connections with state and age, and what waits."""
+    from bankfeed.status import run_status  # noqa: PLC0415 - a command imports what it runs
+
+    run_status(as_json=as_json, watch=watch)
+
+
+@commands.command(epilog=SCHEMA_EXAMPLES, short_help="Load schema.sql, as the owner.")
+@click.option("--url", metavar="URL", help="The database, as its owner (BANKFEED_OWNER_DATABASE_URL).")
+def schema(url: str | None) -> None:
+    """Load schema.sql, as the database's owner. Safe to repeat."""
+    from bankfeed.load import run_schema  # noqa: PLC0415 - a command imports what it runs
+
+    click.echo(run_schema(url))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""What `bankfeed up` prints once everything runs: addresses, the login, what to try next."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bankfeed.settings import ROOT
+
+EXAMPLE = "deploy/examples/ledgersync-account-added.txt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """What a person is told. `password` None where it is not known here; `data` None where it is the usual folder."""
+
+    ingress_url: str
+    worker_url: str
+    finbank_url: str
+    ledgersync_address: str
+    finicity_address: str
+    email: str
+    password: str | None
+    logs: Sequence[Path]
+    data: Path | None
+    seconds: float
+
+    def lines(self) -> tuple[str, ...]:
+        """Return the lines; ingress's address is the first, and `ready` stands on the last."""
+        command = self._command()
+        return (
+            f"ingress   {self.ingress_url}",
+            f"webhooks  {self.ledgersync_address}",
+            f"          {self.finicity_address}  (signed: X-Finicity-Signature)",
+            f"metrics   {self.ingress_url}/metrics  {self.worker_url}/metrics",
+            f"finbank   {self.finbank_url}  (the pretend bank)",
+            f"login     {self.email}  {self.password or '(the password of its first start)'}",
+            f"          sign in at {self.ingress_url}/",
+            f"logs      {'  '.join(_shown(log) for log in self.logs)}",
+            "",
+            "Try next, in another terminal:",
+            f"  {command} listen    # see the webhooks that a subscriber gets, each verified",
+            f"  {command} status    # see the connections, and what waits",
+            f"  curl --data-binary @{shlex.quote(_shown(ROOT / EXAMPLE))} {self.ledgersync_address}",
+            "",
+            f"ready after {self.seconds:.1f} s; Ctrl-C stops everything and keeps the data",
+        )
+
+    def _command(self) -> str:
+        script = Path(sys.executable).with_name("bankfeed")
+        python = f"{shlex.quote(_shown(Path(sys.executable)))} -m bankfeed.cli"
+        command = shlex.quote(_shown(script)) if script.exists() else python
+        return command if self.data is None else f"BANKFEED_DATA={shlex.quote(str(self.data))} {command}"
+
+
+def _shown(path: Path) -> str:
+    """Return a path as it is shortest to type: from where we are, if it is below."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
