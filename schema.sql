@@ -74,7 +74,7 @@ CREATE TABLE IF NOT EXISTS customers (
 COMMENT ON TABLE customers IS 'The tenants: firms that registered.';
 
 CREATE TABLE IF NOT EXISTS users (
-    customer_id bigint NOT NULL REFERENCES customers,
+    customer_id bigint NOT NULL CONSTRAINT user_customer_exists REFERENCES customers,
     id bigint GENERATED ALWAYS AS IDENTITY,
     email text NOT NULL,
     password_hash text NOT NULL,
@@ -87,7 +87,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS users_by_email ON users (email);
 COMMENT ON TABLE users IS 'The people of a customer who sign in.';
 
 CREATE TABLE IF NOT EXISTS sessions (
-    customer_id bigint NOT NULL REFERENCES customers,
+    customer_id bigint NOT NULL CONSTRAINT session_customer_exists REFERENCES customers,
     token_sha256 bytea NOT NULL,
     user_id bigint NOT NULL,
     expires_at timestamptz NOT NULL,
@@ -99,7 +99,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS sessions_by_token ON sessions (token_sha256);
 COMMENT ON TABLE sessions IS 'Who is signed in; the token itself is never stored.';
 
 CREATE TABLE IF NOT EXISTS clients (
-    customer_id bigint NOT NULL REFERENCES customers,
+    customer_id bigint NOT NULL CONSTRAINT client_customer_exists REFERENCES customers,
     id bigint GENERATED ALWAYS AS IDENTITY,
     username text NOT NULL,
     name text NOT NULL,
@@ -125,12 +125,12 @@ COMMENT ON TABLE change_counters IS
 
 CREATE TABLE IF NOT EXISTS sources (
     id bigint GENERATED ALWAYS AS IDENTITY,
-    customer_id bigint REFERENCES customers,
+    customer_id bigint CONSTRAINT source_customer_exists REFERENCES customers,
     slug text NOT NULL,
     connector text NOT NULL,
     dialect text NOT NULL,
     verifier text NOT NULL,
-    bound_to bigint REFERENCES sources,
+    bound_to bigint CONSTRAINT source_bound_to_exists REFERENCES sources,
     created_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT sources_pk PRIMARY KEY (id),
     CONSTRAINT source_slug_is_unique UNIQUE (slug),
@@ -142,7 +142,7 @@ COMMENT ON TABLE sources IS
      aggregator ids this one speaks, NULL is its own.';
 
 CREATE TABLE IF NOT EXISTS source_keys (
-    source_id bigint NOT NULL REFERENCES sources,
+    source_id bigint NOT NULL CONSTRAINT source_of_key_exists REFERENCES sources,
     key_no int NOT NULL,
     secret text NOT NULL,
     CONSTRAINT source_keys_pk PRIMARY KEY (source_id, key_no),
@@ -165,7 +165,7 @@ COMMENT ON TABLE institutions IS 'Banks and card issuers; the same for everybody
 CREATE TABLE IF NOT EXISTS enrolments (
     customer_id bigint NOT NULL,
     client_id bigint NOT NULL,
-    source_id bigint NOT NULL REFERENCES sources,
+    source_id bigint NOT NULL CONSTRAINT enrolment_source_exists REFERENCES sources,
     aggregator_customer_id text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT enrolments_pk PRIMARY KEY (customer_id, source_id, client_id),
@@ -180,8 +180,8 @@ CREATE TABLE IF NOT EXISTS connections (
     customer_id bigint NOT NULL,
     id bigint GENERATED ALWAYS AS IDENTITY,
     client_id bigint NOT NULL,
-    source_id bigint NOT NULL REFERENCES sources,
-    institution_id bigint REFERENCES institutions,
+    source_id bigint NOT NULL CONSTRAINT connection_source_exists REFERENCES sources,
+    institution_id bigint CONSTRAINT connection_institution_exists REFERENCES institutions,
     aggregator_login_id text NOT NULL,
     state connection_state NOT NULL DEFAULT 'active',
     status_code int,
@@ -215,7 +215,7 @@ CREATE TABLE IF NOT EXISTS accounts (
     id bigint GENERATED ALWAYS AS IDENTITY,
     client_id bigint NOT NULL,
     connection_id bigint NOT NULL,
-    source_id bigint NOT NULL REFERENCES sources,
+    source_id bigint NOT NULL CONSTRAINT account_source_exists REFERENCES sources,
     aggregator_id text NOT NULL,
     state account_state NOT NULL DEFAULT 'open',
     closed_at timestamptz,
@@ -236,7 +236,7 @@ CREATE TABLE IF NOT EXISTS accounts (
     CONSTRAINT account_connection_exists FOREIGN KEY (customer_id, connection_id) REFERENCES connections,
     CONSTRAINT account_closed_has_time CHECK ((state = 'closed') = (closed_at IS NOT NULL)),
     CONSTRAINT account_currency_is_a_code CHECK (currency ~ '^[A-Z]{3}$'),
-    CONSTRAINT account_balance_is_a_number CHECK (balance <> 'NaN')
+    CONSTRAINT account_balance_is_a_number CHECK (balance > -1e18 AND balance < 1e18)
 );
 CREATE INDEX IF NOT EXISTS accounts_by_aggregator_id ON accounts (source_id, aggregator_id);
 CREATE INDEX IF NOT EXISTS accounts_by_connection ON accounts (customer_id, connection_id, id);
@@ -273,6 +273,7 @@ CREATE TABLE IF NOT EXISTS pulls (
     CONSTRAINT pull_kind_is_known CHECK (kind IN ('full', 'delta')),
     CONSTRAINT pull_window_runs_forward CHECK (from_on <= to_on),
     CONSTRAINT pull_held_keeps_its_rows CHECK ((outcome = 'held') = (held IS NOT NULL)),
+    CONSTRAINT pull_balance_is_a_number CHECK (balance > -1e18 AND balance < 1e18),
     CONSTRAINT pull_not_applied_says_why CHECK (outcome = 'applied' OR reason <> '')
 );
 COMMENT ON TABLE pulls IS 'Each listing of an account and what came of it; a held one keeps its rows until another agrees.';
@@ -409,7 +410,7 @@ COMMENT ON TABLE ledger_lines IS 'The lines of an entry; they add up to zero in 
 -- ------------------------------------------------------------------------------------------------ inbox
 
 CREATE TABLE IF NOT EXISTS received (
-    source_id bigint NOT NULL REFERENCES sources,
+    source_id bigint NOT NULL CONSTRAINT received_source_exists REFERENCES sources,
     event_id text NOT NULL,
     body_sha256 bytea NOT NULL,
     received_at timestamptz NOT NULL DEFAULT now(),
@@ -421,7 +422,7 @@ COMMENT ON TABLE received IS
      unique key there would have to hold the time. The same id with another body is another event.';
 
 CREATE TABLE IF NOT EXISTS inbox (
-    source_id bigint NOT NULL REFERENCES sources,
+    source_id bigint NOT NULL CONSTRAINT inbox_source_exists REFERENCES sources,
     id bigint GENERATED ALWAYS AS IDENTITY,
     received_at timestamptz NOT NULL DEFAULT now(),
     customer_id bigint,
@@ -471,7 +472,7 @@ CREATE TABLE IF NOT EXISTS events_default PARTITION OF events DEFAULT;
 COMMENT ON TABLE events IS 'The outbox: events committed with the change that caused them; body is what is signed and sent.';
 
 CREATE TABLE IF NOT EXISTS endpoints (
-    customer_id bigint NOT NULL REFERENCES customers,
+    customer_id bigint NOT NULL CONSTRAINT endpoint_customer_exists REFERENCES customers,
     id bigint GENERATED ALWAYS AS IDENTITY,
     url text NOT NULL,
     event_types event_type[] NOT NULL,
@@ -541,8 +542,11 @@ COMMENT ON TABLE attempts IS 'One HTTP try of a delivery: status where an answer
 
 -- ------------------------------------------------------------------------------------------------ functions of the owner
 
+-- A new or dropped partition locks its parent against everything. Behind a long reader (a dump) that lock would stop all
+-- writers, so both functions give up after a second; the next housekeeping tries again, weeks before it matters.
+
 CREATE OR REPLACE FUNCTION make_partitions(weeks_ahead int) RETURNS int
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET lock_timeout = '1s' AS $$
 DECLARE
     parent text;
     time_column text;
@@ -574,7 +578,7 @@ COMMENT ON FUNCTION make_partitions IS
      (nobody made partitions in time) stays there.';
 
 CREATE OR REPLACE FUNCTION drop_partitions(inbox_days int, outbox_days int) RETURNS text[]
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET lock_timeout = '1s' AS $$
 DECLARE
     part record;
     is_waiting boolean;

@@ -1,7 +1,8 @@
 """Group commit: concurrent events share one INSERT, and each is answered after its commit.
 
-There is no linger: what arrives while one INSERT is on its way goes into the next. The queue is bounded; past the bound
-an event is refused at once. A commit does not depend on the connection of whoever sent the event.
+There is no linger: what arrives while the INSERTs are on their way goes into the next. Two may be on their way, so that
+one is prepared while the other waits for the disk. The queue is bounded; past the bound an event is refused at once. A
+commit does not depend on the connection of whoever sent the event.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from bankfeed.db.inbox import Arrival, Incoming, insert_inbox
 from bankfeed.errors import RefusedData, Unavailable
 from bankfeed.jobs import Wake, Waker
 
+COMMITS_AT_ONCE = 2
 BATCH_EVENTS = 256
 BATCH_BYTES = 8_000_000
 
@@ -46,7 +48,7 @@ class Intake:
         waiting = _Waiting(incoming, self._key(incoming), asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._has_some.set()
-        return await asyncio.shield(waiting.answer)
+        return await waiting.answer
 
     def _key(self, incoming: Incoming) -> tuple[int, str, bytes]:
         """Order events alike in all replicas, and find the same event twice in a batch."""
@@ -57,9 +59,15 @@ class Intake:
 
     async def run(self) -> None:
         """Commit batches until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(COMMITS_AT_ONCE):
+                tasks.create_task(self._commit_batches(), name="group commit")
+
+    async def _commit_batches(self) -> None:
         while True:
             await self._has_some.wait()
-            await self._commit(self._take_batch())
+            if batch := self._take_batch():
+                await self._commit(batch)
 
     async def drain(self) -> None:
         """Commit what still waits."""
@@ -110,7 +118,7 @@ class Intake:
             await self._commit_distinct([waiting])
 
     async def _insert(self, incoming: list[Incoming]) -> tuple[Arrival, ...]:
-        async with self._database.queue() as conn:
+        async with self._database.queue_statement() as conn:
             return await insert_inbox(conn, incoming)
 
 
@@ -127,7 +135,7 @@ def _refuse(refused: list[_Waiting], error: Exception) -> None:
 
 def _follow(waiting: _Waiting, first: _Waiting) -> None:
     """Answer an event that stood twice in one batch as the repeat that it is."""
-    error = first.answer.exception()
+    error = Unavailable("the first of two senders left") if first.answer.cancelled() else first.answer.exception()
     if isinstance(error, Exception):
         _refuse([waiting], error)
     else:

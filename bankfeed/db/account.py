@@ -186,7 +186,7 @@ async def hint_deleted(
     """Note that an event says these accounts were deleted, as the queue role; the next refresh asks the aggregator."""
     await conn.execute(
         """
-        UPDATE accounts SET delete_hinted_at = now()
+        UPDATE accounts SET delete_hinted_at = clock_timestamp()
         WHERE source_id = $1 AND aggregator_id = ANY ($3::text[]) AND state = 'open'
           AND ($2::bigint IS NULL OR customer_id = $2)
         """,

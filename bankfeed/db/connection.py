@@ -100,10 +100,14 @@ async def request_refreshes(
 
 
 async def hint_repaired(conn: Connection, connections: Sequence[tuple[CustomerId, ConnectionId]]) -> None:
-    """Note that an event says somebody repaired these logins, as the queue role; a successful pull will tell."""
+    """Note that an event says somebody repaired these logins, as the queue role; a successful pull will tell.
+
+    The caller has locked them (request_refreshes): a refresh that began before the hint does not see it, and must not
+    forget it, so its time is the clock's under the lock and not the beginning of the transaction.
+    """
     await conn.execute(
         """
-        UPDATE connections SET repair_hinted_at = now()
+        UPDATE connections SET repair_hinted_at = clock_timestamp()
         WHERE (customer_id, id) IN (SELECT * FROM unnest($1::bigint[], $2::bigint[]))
         """,
         [customer_id for customer_id, _ in connections],
@@ -185,7 +189,10 @@ async def give_back(conn: Connection, lease: Lease) -> None:
 
 
 async def get_refresh_target(conn: Connection, lease: Lease) -> RefreshTarget:
-    """Read what a refresh needs. Raises LeaseLost where another worker holds the connection now."""
+    """Read what a refresh needs. Raises LeaseLost where another worker holds the connection now.
+
+    The lock makes the reading wait for hints on their way: what is hinted before `started_at` is seen.
+    """
     row = await conn.fetchrow(
         """
         SELECT c.client_id, c.source_id, c.aggregator_login_id AS login_ref,
@@ -194,7 +201,7 @@ async def get_refresh_target(conn: Connection, lease: Lease) -> RefreshTarget:
         FROM connections c
         JOIN enrolments e ON e.customer_id = c.customer_id AND e.source_id = c.source_id AND e.client_id = c.client_id
         LEFT JOIN institutions i ON i.id = c.institution_id
-        WHERE c.customer_id = $1 AND c.id = $2 AND c.lease_token = $3
+        WHERE c.customer_id = $1 AND c.id = $2 AND c.lease_token = $3 FOR SHARE OF c
         """,
         lease.customer_id,
         lease.connection_id,
@@ -255,20 +262,21 @@ async def update_health(
 ) -> None:
     """Write what the aggregation code said of a connection at `as_of`; `status_since` moves only when it changes.
 
-    An active connection is a repaired one: a hint given until then is forgotten.
+    An active connection is a repaired one: a hint given until then is forgotten. Nothing where the lease is lost.
     """
     await conn.execute(
         """
         UPDATE connections SET state = $3, status_code = $4,
             status_since = CASE WHEN (state, status_code) IS DISTINCT FROM ($3, $4) THEN now() ELSE status_since END,
             repair_hinted_at = CASE WHEN $3 <> 'active' OR repair_hinted_at > $5 THEN repair_hinted_at END
-        WHERE customer_id = $1 AND id = $2
+        WHERE customer_id = $1 AND id = $2 AND lease_token = $6
         """,
         lease.customer_id,
         lease.connection_id,
         state,
         status_code,
         as_of,
+        lease.token,
     )
 
 

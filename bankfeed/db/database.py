@@ -5,8 +5,8 @@ behind PgBouncer in transaction mode: nothing outlives a transaction. A lost Pos
 driver calls it.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, Self
 
@@ -29,6 +29,7 @@ AWAY = (
     asyncpg.InternalClientError,
     asyncpg.OperatorInterventionError,
     asyncpg.ObjectNotInPrerequisiteStateError,  # a database that accepts no connections
+    asyncpg.InvalidAuthorizationSpecificationError,  # a password changed under way: a person mends it, nothing is lost
     asyncpg.InsufficientResourcesError,  # connections, memory, disk
     asyncpg.PostgresSystemError,  # its disk or file system
     asyncpg.TransactionRollbackError,  # a deadlock: the transaction may be tried again
@@ -84,13 +85,9 @@ class Database:
 
         Raises Unavailable where Postgres goes away, and RefusedData where a value does not fit its column or a CHECK.
         """
-        try:
+        with _in_our_words():
             async with pool.acquire(timeout=5) as conn, conn.transaction():
                 yield conn
-        except REFUSED as error:  # before AWAY: the driver's own DataError is an InterfaceError too
-            raise RefusedData(f"Postgres refused the data: {type(error).__name__}: {error}") from error
-        except AWAY as error:
-            raise Unavailable(f"Postgres does not answer: {type(error).__name__}") from error
 
     @asynccontextmanager
     async def tenant(self, customer_id: CustomerId) -> AsyncIterator[Connection]:
@@ -111,6 +108,13 @@ class Database:
         async with self.transaction(self.queue_pool) as conn:
             yield conn
 
+    @asynccontextmanager
+    async def queue_statement(self) -> AsyncIterator[Connection]:
+        """Lend a connection of bankfeed_queue for one statement, which is a transaction of its own: one round trip."""
+        with _in_our_words():
+            async with self.queue_pool.acquire(timeout=5) as conn:
+                yield conn
+
     async def close(self) -> None:
         """Close both pools, waiting for what runs. Safe to repeat."""
         await self.app_pool.close()
@@ -120,6 +124,17 @@ class Database:
         """Drop every connection at once."""
         self.app_pool.terminate()
         self.queue_pool.terminate()
+
+
+@contextmanager
+def _in_our_words() -> Iterator[None]:
+    """Turn the driver's errors into Unavailable and RefusedData."""
+    try:
+        yield
+    except REFUSED as error:  # before AWAY: the driver's own DataError is an InterfaceError too
+        raise RefusedData(f"Postgres refused the data: {type(error).__name__}: {error}") from error
+    except AWAY as error:
+        raise Unavailable(f"Postgres does not answer: {type(error).__name__}") from error
 
 
 async def set_tenant(conn: Connection, customer_id: CustomerId) -> None:
@@ -140,12 +155,12 @@ async def _open_pool(url: str, settings: Settings, *, name: str) -> Any:
             reset=_leave_as_it_is,
             server_settings={"application_name": f"bankfeed {name}"} if settings.statement_cache else {},
         )
-    except AWAY as error:
-        raise Unavailable(f"Postgres does not answer: {type(error).__name__}") from error
     except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
         raise SettingsError(
             f"expected the {name} database URL to name a role and database that exist: {error}"
         ) from error
+    except AWAY as error:
+        raise Unavailable(f"Postgres does not answer: {type(error).__name__}") from error
 
 
 def _count_in_use(pool: Any) -> int:

@@ -11,7 +11,10 @@ from bankfeed.model import CustomerId, DeliveryId, EndpointId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedDelivery:
-    """A delivery that this worker may attempt. `attempts` were made before; `first_attempt_at` is committed already."""
+    """A delivery that this worker may attempt. `attempts` were made before; `first_attempt_at` is committed already.
+
+    `claimed_at` is Postgres' clock too: the moment to ask the schedule about, whatever this process's clock says.
+    """
 
     customer_id: CustomerId
     delivery_id: DeliveryId
@@ -20,6 +23,7 @@ class ClaimedDelivery:
     created_at: datetime
     attempts: int
     first_attempt_at: datetime
+    claimed_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +77,8 @@ async def claim_deliveries(
             due_at = coalesce($4, now()) + make_interval(secs => $2),
             first_attempt_at = coalesce(q.first_attempt_at, $4, now())
         FROM due WHERE q.customer_id = due.customer_id AND q.delivery_id = due.delivery_id
-        RETURNING q.customer_id, q.delivery_id, q.endpoint_id, q.outbox_id, q.created_at, q.attempts, q.first_attempt_at
+        RETURNING q.customer_id, q.delivery_id, q.endpoint_id, q.outbox_id, q.created_at, q.attempts, q.first_attempt_at,
+                  coalesce($4, now()) AS claimed_at
         """,
         token,
         lease_s,
@@ -173,7 +178,7 @@ async def mark_waiting(
 async def give_back(
     conn: Connection, delivery: ClaimedDelivery, *, token: UUID, due_at: datetime | None = None
 ) -> None:
-    """Give a delivery back without an attempt, due at `due_at`, None is at once. Safe to repeat."""
+    """Give a delivery back without an attempt, as the queue role; due at `due_at`, None is at once. Safe to repeat."""
     await conn.execute(
         """
         UPDATE delivery_queue SET lease_token = NULL, lease_until = NULL, due_at = coalesce($4, now())

@@ -264,7 +264,7 @@ async def delete_received(conn: Connection, *, days: int, limit: int) -> int:
         """
         WITH old AS (
             SELECT source_id, event_id, body_sha256 FROM received
-            WHERE received_at < now() - make_interval(days => $1) ORDER BY received_at LIMIT $2
+            WHERE received_at < now() - make_interval(days => $1) ORDER BY received_at, source_id, event_id, body_sha256 LIMIT $2
         ), gone AS (
             DELETE FROM received r USING old
             WHERE (r.source_id, r.event_id, r.body_sha256) = (old.source_id, old.event_id, old.body_sha256)

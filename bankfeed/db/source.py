@@ -53,6 +53,9 @@ async def upsert_platform_source(
             INSERT INTO source_keys (source_id, key_no, secret)
             SELECT source.id, key_no, secret FROM source, unnest($6::text[]) WITH ORDINALITY AS k (secret, key_no)
             ON CONFLICT (source_id, key_no) DO UPDATE SET secret = excluded.secret
+        ), gone AS (
+            DELETE FROM source_keys k USING source
+            WHERE k.source_id = source.id AND k.key_no > cardinality($6::text[])
         )
         SELECT id FROM source
         """,

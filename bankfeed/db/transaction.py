@@ -113,8 +113,7 @@ async def update_transactions(
             posted_on = u.posted_on, description = u.description, memo = u.memo, check_number = u.check_number,
             kind = u.kind, aggregator_id = u.aggregator_id, raw_amount = u.raw_amount,
             raw_transacted_at = u.raw_transacted_at, first_pulled_at = u.first_pulled_at, last_rule = u.rule,
-            activated_at = CASE WHEN u.state IN ('active', 'shadow') THEN coalesce(t.activated_at, now())
-                                ELSE t.activated_at END,
+            activated_at = CASE WHEN u.state = 'active' THEN coalesce(t.activated_at, now()) ELSE t.activated_at END,
             removed_at = u.removed_at, has_joined = u.has_joined, change_no = u.change_no, changed_at = now(),
             merged_into = u.merged_into, bank_values = convert_from(u.bank_values, 'UTF8')::jsonb
         FROM unnest($4::transaction_state[], $5::numeric[], $6::date[], $7::date[], $8::text[], $9::text[], $10::text[],
