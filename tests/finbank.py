@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ class FinbankProcess:
             "BANKFEED_FINBANK_PORT": str(self.port),
             "BANKFEED_FINBANK_DATA": str(folder),
             "BANKFEED_FINBANK_CLOCK": "manual",
+            "BANKFEED_FINBANK_START": f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%d}T15:00:00Z",
             "BANKFEED_FINBANK_SHARES": "calm",
             "BANKFEED_FINBANK_PARTNER_ID": PARTNER_ID,
             "BANKFEED_FINBANK_PARTNER_SECRET": PARTNER_SECRET,

@@ -199,6 +199,7 @@ async def test_without_postgres_the_answer_is_503_with_retry_after(
 
 async def test_an_overload_is_503_and_not_unbounded(door: Door, superuser: asyncpg.Connection) -> None:
     """Past the bound of waiting events a sender is told to come back; every 200 is in the inbox."""
+    assert door.ingress.webhooks._intake is not None
     door.ingress.webhooks._intake._most_waiting = 3
     async with superuser.transaction():
         await superuser.execute("LOCK TABLE received IN EXCLUSIVE MODE")

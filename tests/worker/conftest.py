@@ -83,13 +83,14 @@ class Bench:
 
     async def rows(self, account_ref: int) -> list[asyncpg.Record]:
         """List an account's rows, removed ones included, oldest first."""
-        return await self.superuser.fetch(
+        rows: list[asyncpg.Record] = await self.superuser.fetch(
             """
             SELECT t.* FROM transactions t JOIN accounts a ON (a.customer_id, a.id) = (t.customer_id, t.account_id)
             WHERE a.aggregator_id = $1 ORDER BY t.id
             """,
             str(account_ref),
         )
+        return rows
 
     async def visible(self, account_ref: int) -> list[tuple[str, str, str]]:
         """List state, amount and text of what is pending or active, sorted."""

@@ -1,0 +1,78 @@
+"""One valid row in every table, as the superuser writes them: what a CHECK's violation begins from."""
+
+from typing import Any
+
+import asyncpg
+
+from bankfeed.db.schema import load_schema
+
+CUSTOMER = 7001
+ROWS = """
+INSERT INTO customers (id, name) VALUES (7001, 'Firm'), (7002, 'Other firm');
+INSERT INTO users (customer_id, id, email, password_hash) OVERRIDING SYSTEM VALUE
+    SELECT c, 1, c || '@firm.example', '$argon2id$v=19$x' FROM unnest(ARRAY[7001, 7002]) AS c;
+INSERT INTO sessions (customer_id, token_sha256, user_id, expires_at)
+    SELECT c, sha256(c::text::bytea), 1, now() + interval '1 hour' FROM unnest(ARRAY[7001, 7002]) AS c;
+INSERT INTO clients (customer_id, id, username, name) OVERRIDING SYSTEM VALUE
+    SELECT c, 1, 'client', 'Client' FROM unnest(ARRAY[7001, 7002]) AS c;
+INSERT INTO change_counters (customer_id, client_id) VALUES (7001, 1), (7002, 1);
+INSERT INTO sources (id, customer_id, slug, connector, dialect, verifier) OVERRIDING SYSTEM VALUE
+    SELECT c, c, 'door-' || c, 'finicity', 'finicity', 'path' FROM unnest(ARRAY[7001, 7002]) AS c;
+INSERT INTO source_keys (source_id, key_no, secret) VALUES (7001, 1, 'sixteen letters.'), (7002, 1, 'sixteen letters.');
+INSERT INTO institutions (id, connector, aggregator_id, name) OVERRIDING SYSTEM VALUE VALUES (1, 'finicity', '1', 'Bank');
+INSERT INTO enrolments (customer_id, client_id, source_id, aggregator_customer_id)
+    SELECT c, 1, c, '1' FROM unnest(ARRAY[7001, 7002]) AS c;
+INSERT INTO connections (customer_id, id, client_id, source_id, aggregator_login_id) OVERRIDING SYSTEM VALUE
+    SELECT c, 1, 1, c, '1' FROM unnest(ARRAY[7001, 7002]) AS c;
+INSERT INTO accounts (customer_id, id, client_id, connection_id, source_id, aggregator_id, name, type, currency)
+    OVERRIDING SYSTEM VALUE SELECT c, 1, 1, 1, c, '1', 'Checking', 'checking', 'USD' FROM unnest(ARRAY[7001, 7002]) AS c;
+INSERT INTO pulls (customer_id, id, account_id, at, kind, from_on, to_on, outcome, reported_rows) OVERRIDING SYSTEM VALUE
+    SELECT c, 1, 1, now(), 'full', '2026-01-01', '2026-01-31', 'applied', 2 FROM unnest(ARRAY[7001, 7002]) AS c;
+INSERT INTO transactions (customer_id, id, client_id, account_id, state, amount, transacted_on, description, memo,
+                          check_number, kind, raw_amount, first_pulled_at, last_pull_id, last_rule, activated_at, change_no)
+    OVERRIDING SYSTEM VALUE
+    SELECT c, n, 1, 1, state::transaction_state, -20.00, '2026-01-05', 'Coffee', '', '', '', '-20', now(), 1, 'new',
+           CASE WHEN state = 'active' THEN now() END, n
+    FROM unnest(ARRAY[7001, 7002]) AS c, (VALUES (1, 'pending'), (2, 'active')) AS t (n, state);
+INSERT INTO transaction_aliases (customer_id, account_id, aggregator_id, transaction_id, alias_no)
+    VALUES (7001, 1, 'a', 1, 0), (7002, 1, 'a', 1, 0);
+INSERT INTO doubts (customer_id, id, account_id, transaction_id, pull_id, rule, reason, candidates)
+    OVERRIDING SYSTEM VALUE SELECT c, 1, 1, 1, 1, 'tie', 'two alike', '[]' FROM unnest(ARRAY[7001, 7002]) AS c;
+INSERT INTO ledger_accounts (customer_id, id, client_id, code, name) OVERRIDING SYSTEM VALUE
+    SELECT c, 1, 1, '1000', 'Cash' FROM unnest(ARRAY[7001, 7002]) AS c;
+INSERT INTO ledger_entries (customer_id, id, client_id, transaction_id, reference, entered_on) OVERRIDING SYSTEM VALUE
+    SELECT c, 1, 1, 2, 'r1', '2026-01-05' FROM unnest(ARRAY[7001, 7002]) AS c;
+INSERT INTO ledger_lines (customer_id, entry_id, line_no, ledger_account_id, amount, currency)
+    SELECT c, 1, 1, 1, 0, 'USD' FROM unnest(ARRAY[7001, 7002]) AS c;
+INSERT INTO received (source_id, event_id, body_sha256) VALUES (7001, 'e1', sha256('')), (7002, 'e1', sha256(''));
+INSERT INTO inbox (source_id, id, customer_id, name, event_type, body) OVERRIDING SYSTEM VALUE
+    SELECT c, 1, c, 'accountAdded', 'accountAdded', '{}' FROM unnest(ARRAY[7001, 7002]) AS c;
+INSERT INTO endpoints (customer_id, id, url, event_types, secret) OVERRIDING SYSTEM VALUE
+    SELECT c, 1, 'https://firm.example/hook', '{accountAdded}', 'whsec_' || repeat('A', 32)
+    FROM unnest(ARRAY[7001, 7002]) AS c;
+INSERT INTO events (customer_id, id, event_id, event_type, client_id, connection_id, body) OVERRIDING SYSTEM VALUE
+    SELECT c, 1, gen_random_uuid(), 'accountAdded', 1, 1, '{}' FROM unnest(ARRAY[7001, 7002]) AS c;
+INSERT INTO deliveries (customer_id, id, created_at, endpoint_id, outbox_id) OVERRIDING SYSTEM VALUE
+    SELECT customer_id, 1, created_at, 1, 1 FROM events;
+INSERT INTO delivery_queue (customer_id, delivery_id, endpoint_id, outbox_id, created_at)
+    SELECT customer_id, 1, 1, 1, created_at FROM events;
+INSERT INTO attempts (customer_id, delivery_id, attempt_no, started_at, delivery_created_at, duration_ms, status)
+    SELECT customer_id, 1, 1, now(), created_at, 5, 500 FROM deliveries;
+"""
+
+
+async def insert_rows(superuser: asyncpg.Connection) -> None:
+    """Write the same rows for two customers, 7001 and 7002."""
+    await superuser.execute(ROWS)
+
+
+async def list_names(conn: asyncpg.Connection, sql: str, *args: object) -> list[Any]:
+    """Return the first column of what a query finds."""
+    return [row[0] for row in await conn.fetch(sql, *args)]
+
+
+async def load(url: str) -> None:
+    """Load the schema, as whoever the address names."""
+    conn = await asyncpg.connect(url)
+    await load_schema(conn)
+    await conn.close()

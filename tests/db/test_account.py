@@ -1,0 +1,214 @@
+"""Accounts: one per aggregator's id, whatever connection it is under; their rows survive closing and moving."""
+
+import asyncio
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import asyncpg
+import pytest
+
+from bankfeed.db.account import (
+    Locked,
+    clear_delete_hints,
+    hint_deleted,
+    list_account_states,
+    list_open_ids,
+    lock_account,
+    mark_closed,
+    update_pulled,
+)
+from bankfeed.db.connection import Lease, RefreshTarget, claim_connection, get_refresh_target, request_refreshes
+from bankfeed.errors import RefusedData
+from bankfeed.model import AccountId
+from tests.db.made import Ground, make_connection, wait_until_blocked
+
+AT = datetime(2026, 3, 31, 6, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+async def lease(ground: Ground) -> Lease:
+    """A lease on the connection."""
+    return await ground.lease()
+
+
+@pytest.fixture
+async def target(ground: Ground, lease: Lease) -> RefreshTarget:
+    """What the refresh knows of it."""
+    async with ground.app() as conn:
+        return await get_refresh_target(conn, lease)
+
+
+async def lock(ground: Ground, lease: Lease, target: RefreshTarget, **changes: str) -> Locked:
+    values = {
+        "account_ref": "5001",
+        "name": "Checking",
+        "number_display": "1234",
+        "type": "checking",
+        "currency": "USD",
+    }
+    async with ground.app() as conn:
+        return await lock_account(conn, lease, target, **(values | changes))
+
+
+async def pulled(ground: Ground, account_id: AccountId, *, balance: Decimal | None, from_on: date) -> None:
+    async with ground.app() as conn:
+        await update_pulled(
+            conn,
+            ground.tenant.customer_id,
+            account_id,
+            pulled_at=AT,
+            attempted_at=None,
+            history_from_on=from_on,
+            balance=balance,
+            balance_on=None,
+        )
+
+
+async def hint(ground: Ground) -> None:
+    async with ground.database.queue() as conn:
+        await request_refreshes(conn, [(ground.tenant.customer_id, ground.connection_id)])
+        await hint_deleted(conn, source_id=ground.sources.finicity, customer_id=None, account_refs=["5001"])
+
+
+async def test_an_account_is_new_once(
+    ground: Ground, lease: Lease, target: RefreshTarget, superuser: asyncpg.Connection
+) -> None:
+    """The first time it is added; later it is the same row, with its number and type of now and the name it has here."""
+    first = await lock(ground, lease, target)
+    assert (True, None) == (first.is_new, first.last_pulled_at)
+    await superuser.execute("UPDATE accounts SET name = 'A person chose this', last_pulled_at = $1", AT)
+    again = await lock(ground, lease, target, name="Renamed by the bank", number_display="9999")
+    assert Locked(id=first.id, is_new=False, last_pulled_at=AT) == again
+    row = await superuser.fetchrow("SELECT name, number_display FROM accounts")
+    assert ("A person chose this", "9999") == tuple(row)
+
+
+async def test_a_closed_account_opens_again_with_its_history(
+    ground: Ground, lease: Lease, target: RefreshTarget, superuser: asyncpg.Connection
+) -> None:
+    """Closing erases nothing; listed again it is open, and news."""
+    first = await lock(ground, lease, target)
+    await pulled(ground, first.id, balance=Decimal("1.00"), from_on=date(2026, 1, 1))
+    customer_id = ground.tenant.customer_id
+    async with ground.app() as conn:
+        assert (first.id,) == await mark_closed(conn, customer_id, [first.id])
+        assert () == await mark_closed(conn, customer_id, [first.id])
+        assert () == await list_open_ids(conn, customer_id, ground.connection_id)
+    assert Locked(id=first.id, is_new=True, last_pulled_at=AT) == await lock(ground, lease, target)
+    async with ground.app() as conn:
+        assert (first.id,) == await list_open_ids(conn, customer_id, ground.connection_id)
+    assert Decimal("1.00") == await superuser.fetchval("SELECT balance FROM accounts WHERE closed_at IS NULL")
+
+
+async def test_an_account_moves_with_its_login(ground: Ground, lease: Lease, target: RefreshTarget) -> None:
+    """An account listed under another login of the same client is the same account there."""
+    first = await lock(ground, lease, target)
+    await make_connection(ground.database, ground.sources, ground.tenant, login_ref="migrated")
+    async with ground.app() as conn:
+        other = await conn.fetchval("SELECT id FROM connections WHERE aggregator_login_id = 'migrated'")
+    async with ground.database.queue() as conn:
+        await request_refreshes(conn, [(ground.tenant.customer_id, other)])
+        moved = await claim_connection(conn, token=lease.token, lease_s=60)
+    assert moved is not None
+    assert first.id == (await lock(ground, moved, target)).id
+    async with ground.app() as conn:
+        assert (first.id,) == await list_open_ids(conn, ground.tenant.customer_id, other)
+        assert () == await list_open_ids(conn, ground.tenant.customer_id, ground.connection_id)
+
+
+async def test_a_second_writer_of_an_account_waits(
+    ground: Ground, lease: Lease, target: RefreshTarget, superuser: asyncpg.Connection
+) -> None:
+    """The row is locked until commit, and who waited reads what was committed."""
+    first = await lock(ground, lease, target)
+    async with ground.app() as conn:
+        await conn.execute("SELECT FROM accounts WHERE id = $1 FOR UPDATE", first.id)
+        second = asyncio.create_task(lock(ground, lease, target))
+        await wait_until_blocked(superuser)
+        await conn.execute("UPDATE accounts SET last_pulled_at = $1", AT)
+    assert Locked(id=first.id, is_new=False, last_pulled_at=AT) == await second
+
+
+async def test_a_pull_moves_what_it_knows(
+    ground: Ground, lease: Lease, target: RefreshTarget, superuser: asyncpg.Connection
+) -> None:
+    """History only grows backwards, and a pull that brings no balance leaves the one of before."""
+    account_id = (await lock(ground, lease, target)).id
+    await pulled(ground, account_id, balance=Decimal("-20.00"), from_on=date(2026, 2, 1))
+    await pulled(ground, account_id, balance=None, from_on=date(2026, 3, 1))
+    row = await superuser.fetchrow("SELECT history_from_on, balance::text, last_pulled_at FROM accounts")
+    assert (date(2026, 2, 1), "-20.00", AT) == tuple(row)
+    with pytest.raises(RefusedData, match="account_balance_is_a_number"):
+        await pulled(ground, account_id, balance=Decimal("Infinity"), from_on=date(2026, 3, 1))
+
+
+async def test_states_tell_what_the_next_pull_needs(
+    ground: Ground, lease: Lease, target: RefreshTarget, superuser: asyncpg.Connection
+) -> None:
+    """Closed accounts are listed too, with hints, history and the day of the oldest row that is pending."""
+    account_id = (await lock(ground, lease, target)).id
+    await superuser.execute(
+        "INSERT INTO transactions (customer_id, client_id, account_id, state, amount, transacted_on, description, memo,"
+        " check_number, kind, raw_amount, first_pulled_at, last_pull_id, last_rule, change_no, removed_at)"
+        " SELECT customer_id, client_id, id, stands::transaction_state, 1, on_day::date, '', '', '', '', '', now(), 1, '', 1,"
+        " removed_at FROM accounts, (VALUES ('pending', '2026-03-09', NULL), ('pending', '2026-03-12', NULL),"
+        " ('removed', '2026-03-01', now())) AS t (stands, on_day, removed_at)"
+    )
+    await hint(ground)
+    async with ground.app() as conn:
+        [state] = await list_account_states(conn, ground.tenant.customer_id, ground.connection_id)
+    assert (account_id, "5001", True, True) == (state.id, state.account_ref, state.is_open, state.is_delete_hinted)
+    assert (None, None, date(2026, 3, 9)) == (state.history_from_on, state.last_pulled_at, state.oldest_pending_on)
+
+
+# ------------------------------------------------------------------------------------------------ hints of a deletion
+
+
+async def hints(superuser: asyncpg.Connection) -> int:
+    count: int = await superuser.fetchval("SELECT count(delete_hinted_at) FROM accounts")
+    return count
+
+
+async def test_a_hint_is_for_the_accounts_named(
+    ground: Ground, lease: Lease, target: RefreshTarget, superuser: asyncpg.Connection
+) -> None:
+    """Only open accounts, of that source, with that id, and of the source's customer where it has one."""
+    await lock(ground, lease, target)
+    await lock(ground, lease, target, account_ref="5002")
+    for source_id, customer_id, ref in (
+        (ground.sources.ledgersync, None, "5001"),
+        (ground.sources.finicity, 10**6, "5001"),
+        (ground.sources.finicity, None, "5"),
+    ):
+        async with ground.database.queue() as conn:
+            await hint_deleted(conn, source_id=source_id, customer_id=customer_id, account_refs=[ref])  # type: ignore[arg-type]
+        assert 0 == await hints(superuser)
+    await hint(ground)
+    assert 1 == await hints(superuser)
+
+
+async def test_what_is_listed_after_the_hint_is_not_deleted(
+    ground: Ground, lease: Lease, target: RefreshTarget, superuser: asyncpg.Connection
+) -> None:
+    """A refresh that began after the hint and lists the account forgets it; one that began before does not."""
+    await lock(ground, lease, target)
+    await hint(ground)
+    await lock(ground, lease, target)
+    assert 1 == await hints(superuser)
+    async with ground.app() as conn:
+        later = await get_refresh_target(conn, lease)
+    await lock(ground, lease, later)
+    assert 0 == await hints(superuser)
+
+
+async def test_a_hint_not_confirmed_is_forgotten(
+    ground: Ground, lease: Lease, target: RefreshTarget, superuser: asyncpg.Connection
+) -> None:
+    """Up to the moment that was asked about; a later hint asks again."""
+    account_id = (await lock(ground, lease, target)).id
+    await hint(ground)
+    hinted_at = await superuser.fetchval("SELECT delete_hinted_at FROM accounts")
+    for until, left in ((hinted_at - timedelta(microseconds=1), 1), (hinted_at, 0)):
+        async with ground.app() as conn:
+            await clear_delete_hints(conn, ground.tenant.customer_id, [account_id], until=until)
+        assert left == await hints(superuser)

@@ -1,0 +1,188 @@
+"""Who may touch what: the two roles, column by column, and PUBLIC."""
+
+import asyncpg
+import pytest
+
+from bankfeed.local import LocalPostgres
+from tests.conftest import PASSWORD
+from tests.db.rows import list_names, load
+
+OURS = "relnamespace = 'public'::regnamespace"
+ROLES = ("bankfeed_app", "bankfeed_queue")
+
+READ_BY_QUEUE = {
+    "customers": "id",
+    "sources": "id customer_id slug connector bound_to",
+    "enrolments": "customer_id client_id source_id aggregator_customer_id created_at",
+    "connections": "customer_id id client_id source_id aggregator_login_id state requested claimed handled failures due_at"
+    " next_update_at lease_token lease_until last_refresh_at",
+    "accounts": "customer_id id connection_id source_id aggregator_id state",
+    "received": "source_id event_id body_sha256 received_at",
+    "inbox": "source_id id received_at customer_id name event_type event_id customer_ref login_refs account_refs state"
+    " reason tries due_at lease_token lease_until finished_at",
+    "delivery_queue": "customer_id delivery_id endpoint_id outbox_id created_at due_at attempts first_attempt_at"
+    " lease_token lease_until",
+    "schema_version": "version loaded_at",
+}
+UPDATED_BY_QUEUE = {
+    "connections": "requested claimed due_at next_update_at lease_token lease_until repair_hinted_at",
+    "accounts": "delete_hinted_at",
+    "inbox": "customer_id state reason tries due_at lease_token lease_until finished_at",
+    "delivery_queue": "due_at first_attempt_at lease_token lease_until",
+}
+INSERTED_BY_QUEUE = {
+    "received": "source_id event_id body_sha256 received_at",
+    "inbox": "source_id name event_type event_id customer_ref login_refs account_refs body state reason finished_at",
+}
+SECRET_TO_QUEUE = {  # what no allow-list may ever name
+    *("inbox.body", "events.body", "accounts.name", "accounts.balance", "accounts.number_display", "sources.verifier"),
+    *("transactions.amount", "users.email", "users.password_hash", "sessions.token_sha256", "source_keys.secret"),
+    *("endpoints.url", "endpoints.secret", "clients.name", "clients.username", "pulls.held", "attempts.answer"),
+}
+
+
+def spread(columns: dict[str, str]) -> set[str]:
+    return {f"{table}.{column}" for table, names in columns.items() for column in names.split()}
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_roles_have_no_power(superuser: asyncpg.Connection, role: str) -> None:
+    """The roles of the processes are no superusers, make no roles or databases, and are bound by row-level security."""
+    power = await superuser.fetchrow(
+        "SELECT rolsuper, rolbypassrls, rolcreatedb, rolcreaterole, rolreplication FROM pg_roles WHERE rolname = $1",
+        role,
+    )
+    assert [False] * 5 == list(power)
+    assert [] == await list_names(
+        superuser, "SELECT roleid::regrole::text FROM pg_auth_members WHERE member = $1::text::regrole", role
+    )
+
+
+async def list_granted(conn: asyncpg.Connection, role: str, privilege: str) -> set[str]:
+    return set(
+        await list_names(
+            conn,
+            "SELECT table_name || '.' || column_name FROM information_schema.columns WHERE table_schema = 'public'"
+            " AND has_column_privilege($1, format('public.%I', table_name), column_name, $2)",
+            role,
+            privilege,
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("privilege", "allowed"),
+    [
+        ("SELECT", READ_BY_QUEUE),
+        ("UPDATE", UPDATED_BY_QUEUE),
+        ("INSERT", INSERTED_BY_QUEUE),
+        ("REFERENCES", {}),
+    ],
+)
+async def test_the_queue_touches_what_is_listed(
+    superuser: asyncpg.Connection, privilege: str, allowed: dict[str, str]
+) -> None:
+    """Each column that bankfeed_queue may touch is listed above: a new column has to be decided on."""
+    assert spread(allowed) == await list_granted(superuser, "bankfeed_queue", privilege)
+
+
+async def test_the_queue_reads_no_ones_data(superuser: asyncpg.Connection) -> None:
+    """Bodies, amounts, names, secrets and addresses are none of the queue's business."""
+    exist = set(
+        await list_names(
+            superuser,
+            "SELECT table_name || '.' || column_name FROM information_schema.columns WHERE table_schema = 'public'",
+        )
+    )
+    assert exist >= SECRET_TO_QUEUE
+    assert set() == SECRET_TO_QUEUE & await list_granted(superuser, "bankfeed_queue", "SELECT")
+
+
+@pytest.mark.parametrize(
+    ("role", "tables"), [("bankfeed_queue", ["received"]), ("bankfeed_app", ["delivery_queue", "sessions"])]
+)
+async def test_few_tables_are_deleted_from(superuser: asyncpg.Connection, role: str, tables: list[str]) -> None:
+    """A role deletes from the tables named here only, and truncates none."""
+    deletes = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
+    assert tables == await list_names(
+        superuser, f"{deletes} AND has_table_privilege($1, oid, 'DELETE') ORDER BY relname", role
+    )
+    assert [] == await list_names(
+        superuser, f"{deletes} AND has_table_privilege($1, oid, 'TRUNCATE, TRIGGER, REFERENCES')", role
+    )
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_partitions_are_reached_through_their_parents(superuser: asyncpg.Connection, role: str) -> None:
+    """A partition has no policies of its own, so neither role may touch one directly."""
+    partitions = await list_names(superuser, f"SELECT relname FROM pg_class WHERE {OURS} AND relispartition")  # noqa: S608
+    assert len(partitions) > 4 * 9
+    for privilege in ("SELECT", "INSERT", "UPDATE"):
+        granted = await list_granted(superuser, role, privilege)
+        assert set() == {column for column in granted if column.split(".")[0] in partitions}
+
+
+@pytest.mark.parametrize(
+    ("role", "functions"),
+    [
+        ("bankfeed_app", ["find_session", "find_user"]),
+        ("bankfeed_queue", ["drop_partitions", "find_source", "make_partitions"]),
+    ],
+)
+async def test_functions_of_the_owner_are_called_by_whom_they_are_for(
+    superuser: asyncpg.Connection, role: str, functions: list[str]
+) -> None:
+    """Each function that runs as the owner is granted to one role, and looks up names in its own schema only."""
+    assert functions == await list_names(
+        superuser,
+        "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+        " AND has_function_privilege($1, oid, 'EXECUTE') ORDER BY 1",
+        role,
+    )
+    assert [] == await list_names(
+        superuser,
+        "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef"
+        " AND NOT coalesce('search_path=public, pg_temp' = ANY (proconfig), false)",
+    )
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_roles_make_nothing(bare: str, postgres: LocalPostgres, role: str) -> None:
+    """A process makes no table, not even a temporary one, that could stand in for ours."""
+    await load(bare)
+    conn = await asyncpg.connect(postgres.url(role, bare.rsplit("/", 1)[1], PASSWORD))
+    for sql in ("CREATE TABLE t (i int)", "CREATE TEMP TABLE t (i int)", "CREATE SCHEMA s", "DROP TABLE customers"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await conn.execute(sql)
+    await conn.close()
+
+
+@pytest.mark.parametrize("sql", ["SELECT * FROM source_keys", "SELECT secret FROM source_keys", "TABLE received"])
+async def test_the_app_reads_no_keys(urls: object, app: asyncpg.Connection, sql: str) -> None:
+    """Keys of sources, and the replay store of all customers, are not for the app."""
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await app.fetch(sql)
+
+
+async def test_nothing_is_granted_to_everybody(bare: str) -> None:
+    """PUBLIC has no table, column, sequence, function, nor the database; of the schema it has what it came with."""
+    await load(bare)
+    conn = await asyncpg.connect(bare)
+    granted = await list_names(
+        conn,
+        f"""
+        SELECT 'table ' || relname FROM pg_class, aclexplode(relacl) a WHERE {OURS} AND a.grantee = 0
+        UNION ALL SELECT 'column ' || attname FROM pg_attribute JOIN pg_class c ON c.oid = attrelid, aclexplode(attacl) a
+        WHERE c.{OURS} AND a.grantee = 0
+        UNION ALL SELECT 'function ' || proname FROM pg_proc, aclexplode(coalesce(proacl, acldefault('f', proowner))) a
+        WHERE pronamespace = 'public'::regnamespace AND a.grantee = 0
+        UNION ALL SELECT 'database ' || privilege_type
+        FROM pg_database, aclexplode(coalesce(datacl, acldefault('d', datdba))) a
+        WHERE datname = current_database() AND a.grantee = 0
+        UNION ALL SELECT 'schema ' || privilege_type
+        FROM pg_namespace, aclexplode(coalesce(nspacl, acldefault('n', nspowner))) a
+        WHERE nspname = 'public' AND a.grantee = 0 AND privilege_type <> 'USAGE'
+        """,  # noqa: S608 - a constant of this file
+    )
+    assert [] == granted
+    await conn.close()

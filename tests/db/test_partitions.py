@@ -1,0 +1,168 @@
+"""Partitions: made ahead, dropped by age, and never with work that waits."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import pytest
+
+from bankfeed.db import Database
+from bankfeed.db.schema import drop_partitions, make_partitions
+from bankfeed.errors import Unavailable
+from tests.db.made import claim_events, make_incoming, receive
+from tests.db.rows import list_names
+from tests.seed import make_sources
+
+PARENTS = ("attempts", "deliveries", "events", "inbox")
+WEEK = timedelta(weeks=1)
+
+
+def monday(weeks: int) -> datetime:
+    """Return when a week begins, so many weeks from this one."""
+    now = datetime.now(UTC)
+    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    return today - timedelta(days=now.weekday()) + weeks * WEEK
+
+
+def name_of(parent: str, weeks: int) -> str:
+    return f"{parent}_{monday(weeks):%Gw%V}"
+
+
+async def list_partitions(conn: asyncpg.Connection) -> set[str]:
+    return set(await list_names(conn, "SELECT relname FROM pg_class WHERE relispartition AND relkind = 'r'"))
+
+
+async def make(database: Database, weeks_ahead: int) -> int:
+    async with database.queue() as conn:
+        return await make_partitions(conn, weeks_ahead=weeks_ahead)
+
+
+async def drop(database: Database, *, inbox_days: int = 14, outbox_days: int = 14) -> list[str]:
+    async with database.queue() as conn:
+        return await drop_partitions(conn, inbox_days=inbox_days, outbox_days=outbox_days)
+
+
+async def make_week(owner: asyncpg.Connection, weeks: int) -> None:
+    """Make the partitions of one week, as they were made in time."""
+    for parent in PARENTS:
+        await owner.execute(
+            f"CREATE TABLE {name_of(parent, weeks)} PARTITION OF {parent}"
+            f" FOR VALUES FROM ('{monday(weeks)}') TO ('{monday(weeks + 1)}')"
+        )
+
+
+async def test_weeks_are_made_ahead(database: Database, superuser: asyncpg.Connection) -> None:
+    """Each parent has its default, this week and the eight after it; what is there is not made again."""
+    nine = {name_of(parent, weeks) for parent in PARENTS for weeks in range(9)}
+    assert nine | {f"{parent}_default" for parent in PARENTS} == await list_partitions(superuser)
+    assert [0, 8, 0] == [await make(database, weeks) for weeks in (8, 10, 10)]
+    assert await list_partitions(superuser) >= {name_of(parent, 10) for parent in PARENTS}
+
+
+async def test_weeks_begin_on_monday_utc(superuser: asyncpg.Connection) -> None:
+    """Bounds are Mondays at midnight UTC, 168 hours apart, in whatever zone the session is, with no gap."""
+    await superuser.execute("SET timezone TO 'America/New_York'")
+    bounds = await list_names(
+        superuser,
+        "SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE relkind = 'r' AND relname ~ '^inbox_[0-9]' ORDER BY relname",
+    )
+    moments = [[datetime.fromisoformat(text) for text in bound.split("'")[1::2]] for bound in bounds]
+    assert [[monday(weeks), monday(weeks + 1)] for weeks in range(9)] == moments
+
+
+async def test_several_that_make_at_once(database: Database) -> None:
+    """Replicas that keep house at the same moment make each partition once."""
+    assert [0, 0, 16] == sorted(await asyncio.gather(*(make(database, 12) for _ in range(3))))
+
+
+async def test_rows_go_to_their_week(
+    database: Database, owner: asyncpg.Connection, superuser: asyncpg.Connection
+) -> None:
+    """What arrives now is in this week's partition, none in the default."""
+    sources = await make_sources(owner)
+    await receive(database, make_incoming(sources.finicity, "e1"))
+    assert [name_of("inbox", 0)] == await list_names(superuser, "SELECT tableoid::regclass::text FROM inbox")
+
+
+async def test_a_week_that_was_missed_stays_in_the_default(
+    database: Database, owner: asyncpg.Connection, superuser: asyncpg.Connection
+) -> None:
+    """Rows that came before their partition was made keep their place, go on working, and stop no other week."""
+    sources = await make_sources(owner)
+    await superuser.execute(
+        "INSERT INTO inbox (source_id, name, event_type, body, received_at) VALUES ($1, 'x', 'mfaUpdated', '', $2)",
+        sources.finicity,
+        monday(9) + WEEK / 2,
+    )
+    assert 4 * 2 - 1 == await make(database, 10)
+    assert name_of("inbox", 9) not in await list_partitions(superuser)
+    assert ["inbox_default"] == await list_names(superuser, "SELECT tableoid::regclass::text FROM inbox")
+    assert 1 == len((await claim_events(database))[1])
+
+
+async def test_old_weeks_are_dropped(
+    database: Database, owner: asyncpg.Connection, superuser: asyncpg.Connection
+) -> None:
+    """A week goes when all of it is older than the days asked for; the inbox and the outbox have their own."""
+    for weeks in (-3, -4, -8):
+        await make_week(owner, weeks)
+    assert [name_of("inbox", weeks) for weeks in (-8, -4)] == await drop(database, inbox_days=20, outbox_days=400)
+    assert sorted(name_of(parent, -8) for parent in PARENTS[:3]) == await drop(database, inbox_days=400, outbox_days=30)
+    assert await list_partitions(superuser) >= {name_of(parent, -3) for parent in PARENTS}
+
+
+async def test_nothing_younger_than_two_weeks_is_dropped(database: Database, owner: asyncpg.Connection) -> None:
+    """A setting cannot drop what deliveries and repeats still need: fewer than 14 days are 14."""
+    for weeks in (-1, -2):
+        await make_week(owner, weeks)
+    assert [] == await drop(database, inbox_days=0, outbox_days=-7)
+
+
+async def test_a_week_with_work_that_waits_stays(
+    database: Database, owner: asyncpg.Connection, superuser: asyncpg.Connection
+) -> None:
+    """An inbox week with an event that waits stays, and an outbox week with a delivery that waits; the rest go."""
+    sources = await make_sources(owner)
+    for weeks in (-8, -9):
+        await make_week(owner, weeks)
+    await superuser.execute(
+        "INSERT INTO inbox (source_id, name, event_type, body, received_at) VALUES ($1, 'x', 'mfaUpdated', '', $2)",
+        sources.finicity,
+        monday(-8) + WEEK / 2,
+    )
+    await superuser.execute(
+        "INSERT INTO delivery_queue (customer_id, delivery_id, endpoint_id, outbox_id, created_at) VALUES (1, 1, 1, 1, $1)",
+        monday(-9),
+    )
+    gone = [name_of(parent, -8) for parent in PARENTS[:3]] + [name_of("inbox", -9)]
+    assert sorted(gone) == await drop(database)
+    token, [event] = await claim_events(database)
+    assert token
+    assert event.received_at == monday(-8) + WEEK / 2
+    await superuser.execute(
+        "UPDATE inbox SET state = 'done', finished_at = now(), lease_token = NULL, lease_until = NULL"
+    )
+    await superuser.execute("DELETE FROM delivery_queue")
+    assert sorted([*(name_of(parent, -9) for parent in PARENTS[:3]), name_of("inbox", -8)]) == await drop(database)
+
+
+async def test_the_default_is_never_dropped(database: Database, superuser: asyncpg.Connection) -> None:
+    """Nor is anything else that is no weekly partition of ours."""
+    await superuser.execute(
+        "CREATE TABLE inbox_archive PARTITION OF inbox FOR VALUES FROM ('2001-01-01') TO ('2001-01-08')"
+    )
+    assert [] == await drop(database)
+    assert await list_partitions(superuser) >= {"inbox_archive", "inbox_default"}
+
+
+@pytest.mark.parametrize("work", [drop, lambda database: make(database, 12)], ids=["drop", "make"])
+async def test_housekeeping_does_not_stand_in_the_way(
+    database: Database, owner: asyncpg.Connection, superuser: asyncpg.Connection, work: object
+) -> None:
+    """Behind a long reader (a dump) it gives up after a second: the lock it waits for would stop every writer."""
+    await make_week(owner, -8)
+    async with superuser.transaction():
+        await superuser.execute("SELECT FROM inbox")
+        with pytest.raises(Unavailable):
+            await asyncio.wait_for(work(database), 10)  # type: ignore[operator]
+    await work(database)  # type: ignore[operator]

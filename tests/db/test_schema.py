@@ -1,0 +1,261 @@
+"""What schema.sql promises, asked of a database that was made from it."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from bankfeed.db.schema import find_schema_version, load_schema
+from bankfeed.local import LocalPostgres, erase
+from tests.conftest import PASSWORD
+from tests.db.rows import insert_rows, list_names, load
+
+POSTGRES_15 = Path("/usr/lib/postgresql/15/bin")
+OURS = "relnamespace = 'public'::regnamespace"
+
+VIOLATIONS = {
+    "customer_name_is_not_blank": "UPDATE customers SET name = ' '",
+    "user_email_is_lower_case": "UPDATE users SET email = 'A@firm.example' WHERE customer_id = 7001",
+    "password_hash_is_argon2id": "UPDATE users SET password_hash = 'secret'",
+    "session_token_is_hashed": "UPDATE sessions SET token_sha256 = 'token' WHERE customer_id = 7001",
+    "client_username_is_not_blank": "UPDATE clients SET username = ''",
+    "change_no_only_grows": "UPDATE change_counters SET last_change_no = -1",
+    "source_slug_fits_a_path": "UPDATE sources SET slug = '../etc' WHERE id = 7001",
+    "source_verifier_is_known": "UPDATE sources SET verifier = 'none'",
+    "source_secret_is_long_enough": "UPDATE source_keys SET secret = 'short'",
+    "handled_claimed_requested_in_order": "UPDATE connections SET handled = 2, claimed = 1, requested = 2",
+    "lease_has_token_and_end": "UPDATE connections SET lease_token = gen_random_uuid()",
+    "account_closed_has_time": "UPDATE accounts SET state = 'closed'",
+    "account_currency_is_a_code": "UPDATE accounts SET currency = 'usd'",
+    "account_balance_is_a_number": "UPDATE accounts SET balance = 'Infinity'",
+    "pull_kind_is_known": "UPDATE pulls SET kind = 'half'",
+    "pull_window_runs_forward": "UPDATE pulls SET to_on = from_on - 1",
+    "pull_held_keeps_its_rows": "UPDATE pulls SET outcome = 'held', reason = 'suspicious'",
+    "pull_balance_is_a_number": "UPDATE pulls SET balance = 'NaN'",
+    "pull_not_applied_says_why": "UPDATE pulls SET outcome = 'failed'",
+    "transaction_amount_is_a_number": "UPDATE transactions SET amount = 'NaN'",
+    "transaction_removed_has_time": "UPDATE transactions SET state = 'removed' WHERE id = 1",
+    "transaction_merged_is_removed": "UPDATE transactions SET merged_into = 2 WHERE id = 1",
+    "transaction_pending_was_never_active": "UPDATE transactions SET state = 'pending' WHERE id = 2",
+    "transaction_shadow_was_active": "UPDATE transactions SET state = 'shadow' WHERE id = 1",
+    "transaction_aggregator_id_is_not_blank": "UPDATE transactions SET aggregator_id = ' '",
+    "ledger_line_amount_is_a_number": "UPDATE ledger_lines SET amount = 1e18",
+    "ledger_line_currency_is_a_code": "UPDATE ledger_lines SET currency = ''",
+    "inbox_body_is_bounded": "UPDATE inbox SET body = repeat('x', 262145)::bytea",
+    "inbox_unknown_type_is_not_waiting": "UPDATE inbox SET event_type = NULL",
+    "inbox_finished_has_time": "UPDATE inbox SET state = 'done'",
+    "inbox_set_aside_says_why": "UPDATE inbox SET state = 'set_aside', finished_at = now()",
+    "inbox_lease_has_token_and_end": "UPDATE inbox SET lease_until = now()",
+    "inbox_finished_has_no_lease": "UPDATE inbox SET state = 'done', finished_at = now(), lease_until = now(),"
+    " lease_token = gen_random_uuid()",
+    "endpoint_url_is_http": "UPDATE endpoints SET url = 'file:///etc/passwd'",
+    "endpoint_wants_something": "UPDATE endpoints SET event_types = '{}'",
+    "endpoint_secret_is_standard": "UPDATE endpoints SET secret = 'whsec_short'",
+    "delivery_final_has_time": "UPDATE deliveries SET state = 'delivered'",
+    "delivery_lease_has_token_and_end": "UPDATE delivery_queue SET lease_until = now()",
+    "delivery_attempts_are_bounded": "UPDATE delivery_queue SET attempts = 16",
+    "attempt_number_is_bounded": "UPDATE attempts SET attempt_no = 16",
+    "attempt_ended_somehow": "UPDATE attempts SET status = NULL",
+}
+
+
+async def describe(url: str) -> list[str]:
+    """Write down all that schema.sql makes: tables, columns, constraints, indexes, policies, functions, grants."""
+    conn = await asyncpg.connect(url)
+    lines = await list_names(
+        conn,
+        f"""
+        SELECT concat_ws(' ', relkind, relname, relacl, relrowsecurity, relforcerowsecurity,
+                         obj_description(oid), pg_get_expr(relpartbound, oid)) FROM pg_class WHERE {OURS}
+        UNION ALL SELECT concat_ws(' ', attrelid::regclass, attname, format_type(atttypid, atttypmod), attnotnull, attacl)
+        FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid WHERE {OURS} AND attnum > 0
+        UNION ALL SELECT concat_ws(' ', conrelid::regclass, conname, pg_get_constraintdef(oid)) FROM pg_constraint
+        WHERE connamespace = 'public'::regnamespace
+        UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'
+        UNION ALL SELECT concat_ws(' ', tablename, policyname, roles, cmd, qual, with_check) FROM pg_policies
+        UNION ALL SELECT concat_ws(' ', proname, proacl, prosecdef, proconfig, md5(prosrc)) FROM pg_proc
+        WHERE pronamespace = 'public'::regnamespace
+        UNION ALL SELECT concat_ws(' ', enumtypid::regtype, enumlabel, enumsortorder) FROM pg_enum
+        UNION ALL SELECT concat_ws(' ', 'database', datacl) FROM pg_database WHERE datname = current_database()
+        UNION ALL SELECT concat_ws(' ', 'version', version) FROM schema_version
+        ORDER BY 1
+        """,  # noqa: S608 - a constant of this file
+    )
+    await conn.close()
+    return lines
+
+
+async def test_loading_twice_changes_nothing(bare: str) -> None:
+    """The schema can be loaded again over itself, with rows in it."""
+    await load(bare)
+    once = await describe(bare)
+    await load(bare)
+    assert once == await describe(bare)
+
+
+async def test_two_may_load_at_once(bare: str) -> None:
+    """Several that load into an empty database at once end as one after the other."""
+    await asyncio.gather(*(load(bare) for _ in range(3)))
+    at_once = await describe(bare)
+    await load(bare)
+    assert at_once == await describe(bare)
+
+
+async def test_the_version_is_known(bare: str) -> None:
+    """A database without the schema has no version; with it, version 1."""
+    conn = await asyncpg.connect(bare)
+    assert await find_schema_version(conn) is None
+    await load_schema(conn)
+    assert 1 == await find_schema_version(conn)
+    await conn.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_15(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPostgres]:
+    """The Postgres 15 of Debian 12."""
+    if not (POSTGRES_15 / "postgres").exists():
+        pytest.skip(f"there is no {POSTGRES_15}")
+    folder = tmp_path_factory.mktemp("postgres15")
+    with LocalPostgres(folder, programs=POSTGRES_15, settings={"fsync": "off"}) as server:
+        yield server
+    erase(folder)
+
+
+async def test_an_older_postgres_takes_it(postgres_15: LocalPostgres) -> None:
+    """Postgres 15 loads the schema, twice, and holds the same rows."""
+    conn = await asyncpg.connect(postgres_15.url())
+    await conn.execute(f"CREATE ROLE bankfeed_owner LOGIN CREATEROLE PASSWORD '{PASSWORD}'")
+    await conn.execute("CREATE DATABASE bankfeed OWNER bankfeed_owner")
+    await conn.close()
+    url = postgres_15.url("bankfeed_owner", "bankfeed", PASSWORD)
+    await load(url)
+    await load(url)
+    superuser = await asyncpg.connect(postgres_15.url(database="bankfeed"))
+    await insert_rows(superuser)
+    assert 4 == await superuser.fetchval("SELECT count(*) FROM transactions")
+    await superuser.close()
+
+
+# ------------------------------------------------------------------------------------------------ constraints
+
+
+async def test_each_check_has_a_violation_here(superuser: asyncpg.Connection) -> None:
+    """A new CHECK comes with a statement that it refuses."""
+    names = await list_names(
+        superuser,
+        "SELECT conname FROM pg_constraint WHERE contype = 'c' AND connamespace = 'public'::regnamespace"
+        " AND conparentid = 0 AND coninhcount = 0",
+    )
+    assert sorted(VIOLATIONS) == sorted(names)
+
+
+async def test_each_check_refuses_by_its_name(superuser: asyncpg.Connection) -> None:
+    """A state that must not be is refused by Postgres, by the name of the sentence that it breaks."""
+    await insert_rows(superuser)
+    refused_by = {}
+    for name, sql in VIOLATIONS.items():
+        with pytest.raises(asyncpg.CheckViolationError) as raised:
+            await superuser.execute(sql)
+        refused_by[name] = raised.value.constraint_name
+    assert {name: name for name in VIOLATIONS} == refused_by
+
+
+async def test_constraints_have_names_of_their_own(superuser: asyncpg.Connection) -> None:
+    """No constraint has a name that Postgres made up (not-null ones aside): errors are told apart by name."""
+    names = await list_names(
+        superuser,
+        "SELECT conrelid::regclass || '.' || conname FROM pg_constraint WHERE connamespace = 'public'::regnamespace"
+        " AND contype <> 'n' AND conparentid = 0 AND coninhcount = 0 AND conname ~ '_(check|fkey|pkey|key|excl)[0-9]*$'",
+    )
+    assert [] == names
+
+
+async def test_counters_of_a_connection_never_cross(superuser: asyncpg.Connection) -> None:
+    """handled <= claimed <= requested, whichever of them a statement moves."""
+    await insert_rows(superuser)
+    for change in ("requested = -1", "claimed = 1", "handled = 1", "requested = 2, handled = 1"):
+        with pytest.raises(asyncpg.CheckViolationError, match="handled_claimed_requested_in_order"):
+            await superuser.execute(f"UPDATE connections SET {change}")  # noqa: S608 - the words above
+
+
+# ------------------------------------------------------------------------------------------------ tenants
+
+
+async def test_tenant_tables_are_locked(superuser: asyncpg.Connection) -> None:
+    """Every table with a customer_id, and customers itself, has row-level security enabled and forced, and a policy."""
+    unlocked = await list_names(
+        superuser,
+        f"""
+        SELECT relname FROM pg_class c WHERE {OURS} AND relkind IN ('r', 'p') AND NOT relispartition
+          AND (relname = 'customers' OR EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attname = 'customer_id'))
+          AND NOT (relrowsecurity AND relforcerowsecurity
+                   AND EXISTS (SELECT FROM pg_policy WHERE polrelid = c.oid AND polname = 'own_rows'))
+        """,  # noqa: S608 - a constant of this file
+    )
+    assert [] == unlocked
+
+
+async def test_keys_begin_with_the_tenant(superuser: asyncpg.Connection) -> None:
+    """customer_id is the first column of every tenant table's key; the inbox and its sources are keyed by source."""
+    others = await list_names(
+        superuser,
+        f"""
+        SELECT relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND attname = 'customer_id'
+        WHERE {OURS} AND relkind IN ('r', 'p') AND NOT relispartition
+          AND NOT EXISTS (SELECT FROM pg_constraint p WHERE p.conrelid = c.oid AND contype = 'p' AND conkey[1] = a.attnum)
+        ORDER BY 1
+        """,  # noqa: S608 - a constant of this file
+    )
+    assert ["inbox", "sources"] == others
+
+
+async def test_unique_keys_hold_the_tenant(superuser: asyncpg.Connection) -> None:
+    """A unique key of a tenant table begins with customer_id, but for what is unique among all customers by design."""
+    others = await list_names(
+        superuser,
+        f"""
+        SELECT i.indexrelid::regclass::text FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+        JOIN pg_attribute a ON a.attrelid = c.oid AND attname = 'customer_id'
+        WHERE {OURS} AND NOT relispartition AND indisunique AND i.indkey[0] <> a.attnum ORDER BY 1
+        """,  # noqa: S608 - a constant of this file
+    )
+    assert [
+        "aggregator_customer_is_one_client",
+        "inbox_pk",
+        "sessions_by_token",
+        "source_slug_is_unique",
+        "sources_pk",
+        "users_by_email",
+    ] == others
+
+
+# ------------------------------------------------------------------------------------------------ indexes
+
+
+@pytest.mark.parametrize(
+    ("index", "sql"),
+    [
+        ("connections_due", "SELECT count(*) FROM connections WHERE handled < requested"),
+        (
+            "connections_due",
+            """SELECT id FROM connections WHERE handled < requested AND due_at <= now() ORDER BY due_at, customer_id, id LIMIT 1 FOR UPDATE SKIP LOCKED""",
+        ),
+        (
+            "connections_next_update",
+            """SELECT id FROM connections WHERE next_update_at <= now() AND state <> 'closed' ORDER BY next_update_at, customer_id, id LIMIT 10""",
+        ),
+        (
+            "transactions_pending",
+            "SELECT id FROM transactions WHERE customer_id = 1 AND account_id = 1 AND state = 'pending'",
+        ),
+        ("received_by_age", "SELECT 1 FROM received WHERE received_at < now() ORDER BY received_at LIMIT 10"),
+        ("delivery_queue_by_age", "SELECT 1 FROM delivery_queue WHERE created_at >= now()"),
+    ],
+)
+async def test_what_is_looked_for_often_has_its_index(superuser: asyncpg.Connection, index: str, sql: str) -> None:
+    """The predicates of the hot statements are those of the partial indexes, word for word."""
+    await superuser.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
+    plan = "\n".join(await list_names(superuser, f"EXPLAIN {sql}"))
+    assert index in plan

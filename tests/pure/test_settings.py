@@ -1,0 +1,174 @@
+"""Settings: every problem at once, unknown names refused, secrets never printed."""
+
+import dataclasses
+import subprocess
+import sys
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from bankfeed.errors import SettingsError
+from bankfeed.settings import LocalSettings, Secret, Settings, describe
+
+ROOT = Path(__file__).parents[2]
+URL = "postgresql://bankfeed_app:tell-nobody@db.internal:5432/bankfeed"
+REQUIRED = {"BANKFEED_DATABASE_URL": URL, "BANKFEED_QUEUE_DATABASE_URL": URL}
+WHOLE_NUMBERS = [
+    ("BANKFEED_PORT", 1, 65535),
+    ("BANKFEED_WORKER_PORT", 1, 65535),
+    ("BANKFEED_LEASE_S", 3, 3600),
+    ("BANKFEED_SWEEP_S", 1, 3600),
+    ("BANKFEED_GRACE_S", 1, 3600),
+    ("BANKFEED_REFRESH_SLOTS", 1, 1000),
+    ("BANKFEED_DELIVERY_SLOTS", 1, 1000),
+    ("BANKFEED_HISTORY_DAYS", 1, 730),
+    ("BANKFEED_REFRESH_DAYS", 15, 180),
+    ("BANKFEED_UPDATE_HOURS", 1, 168),
+    ("BANKFEED_LISTED_CLIENTS", 1, 10_000),
+    ("BANKFEED_BODY_BYTES", 1024, 262_144),
+    ("BANKFEED_BODY_S", 1, 120),
+    ("BANKFEED_WAITING_EVENTS", 1, 100_000),
+    ("BANKFEED_POOL_CONNECTIONS", 1, 200),
+    ("BANKFEED_STATEMENT_CACHE", 0, 1000),
+    ("BANKFEED_DATABASE_S", 1, 600),
+    ("BANKFEED_ATTEMPT_S", 1, 60),
+    ("BANKFEED_INBOX_DAYS", 14, 730),
+    ("BANKFEED_OUTBOX_DAYS", 14, 730),
+]
+
+
+def refusal(environ: dict[str, str]) -> str:
+    with pytest.raises(SettingsError) as raised:
+        Settings.from_environ(environ)
+    return str(raised.value)
+
+
+def test_nothing_set_gives_the_defaults() -> None:
+    """An empty environment is every default, as it is written in the declaration."""
+    settings = Settings.from_environ({})
+    assert (8780, "json", 60, ()) == (settings.port, settings.log_format, settings.lease_s, settings.outbound_allow)
+    assert not settings.database_url
+
+
+def test_every_default_is_one_that_could_be_set() -> None:
+    """Naming every setting with its default changes nothing."""
+    said = {name: field.metadata["default"] for name, field in Settings.names().items()}
+    assert Settings.from_environ({}) == Settings.from_environ(said)
+
+
+def test_every_problem_is_reported_at_once() -> None:
+    """Each problem is one line that says what was expected and what came."""
+    lines = refusal(
+        {
+            "BANKFEED_PORT": "eighty",
+            "BANKFEED_LOG_FORMAT": "xml",
+            "BANKFEED_FINICITY_URL": "ftp://bank",
+            "BANKFEED_OUTBOUND_ALLOW": "10.0.0.0/40",
+            "BANKFEED_PROT": "8780",
+        }
+    ).splitlines()
+    assert [
+        "unknown setting BANKFEED_PROT; see deploy/settings.env",
+        "expected BANKFEED_PORT to be an integer from 1 to 65535, got 'eighty'",
+        "expected BANKFEED_LOG_FORMAT to be one of json, console, got 'xml'",
+        "expected BANKFEED_FINICITY_URL to be a URL like https://host:port/... or http://host:port/..., got 'ftp://bank'",
+        "expected BANKFEED_OUTBOUND_ALLOW to be networks like 10.0.0.0/8,127.0.0.0/8, got '10.0.0.0/40'",
+    ] == lines
+
+
+def test_other_peoples_variables_are_left_alone() -> None:
+    """Names without our prefix, and those of the sandbox bank and of the tests, are no unknown settings."""
+    environ = {"PATH": "/bin", "BANKFEED_FINBANK_SEED": "1", "BANKFEED_TEST_POSTGRES": "x", "BANKFEED_DATA": "/data"}
+    assert 8780 == Settings.from_environ(environ).port
+
+
+def test_a_process_needs_both_databases() -> None:
+    """Without its required settings a process does not start, and hears of all of them at once."""
+    with pytest.raises(SettingsError) as raised:
+        Settings.for_process({})
+    assert [
+        "expected BANKFEED_DATABASE_URL to be set",
+        "expected BANKFEED_QUEUE_DATABASE_URL to be set",
+    ] == str(raised.value).splitlines()
+    assert URL == Settings.for_process(REQUIRED).database_url.reveal()
+
+
+@pytest.mark.parametrize(("name", "low", "high"), WHOLE_NUMBERS)
+def test_whole_numbers_are_bounded(name: str, low: int, high: int) -> None:
+    """Both bounds are allowed, one beyond is refused."""
+    field = name.removeprefix("BANKFEED_").lower()
+    assert [low, high] == [getattr(Settings.from_environ({name: str(n)}), field) for n in (low, high)]
+    for beyond in (low - 1, high + 1):
+        assert f"expected {name} to be an integer from {low} to {high}, got '{beyond}'" == refusal({name: str(beyond)})
+
+
+def test_every_whole_number_is_tested() -> None:
+    """The table above leaves out no setting."""
+    assert {name for name, _, _ in WHOLE_NUMBERS} == {
+        name for name, field in Settings.names().items() if field.type is int
+    }
+
+
+@pytest.mark.parametrize("text", ["", " ", "8e3", "80.0", "--80", "²", "9" * 5000, "eighty", "0x50"])
+def test_what_is_no_whole_number_is_refused(text: str) -> None:
+    """Whatever was written, the sentence is the same."""
+    assert f"expected BANKFEED_PORT to be an integer from 1 to 65535, got {text!r}" == refusal({"BANKFEED_PORT": text})
+
+
+@pytest.mark.parametrize("cls", [Settings, LocalSettings])
+def test_what_is_secret_is_declared_so(cls: type[Settings] | type[LocalSettings]) -> None:
+    """A URL with a password, a key and a secret are of the type that prints as ***."""
+    for field in dataclasses.fields(cls):
+        is_told = field.name.endswith(("database_url", "redis_url", "secret", "key", "password", "token"))
+        assert is_told == (field.type is Secret), field.name
+
+
+def test_secrets_never_print() -> None:
+    """Neither settings nor a secret show it, however they are printed."""
+    settings = Settings.from_environ({**REQUIRED, "BANKFEED_FINICITY_PARTNER_SECRET": "tell-nobody"})
+    secret = settings.finicity_partner_secret
+    printed = [
+        repr(settings),
+        str(settings),
+        repr(secret),
+        str(secret),
+        f"{secret}",
+        repr(dataclasses.asdict(settings)),
+    ]
+    assert not [text for text in printed if "tell-nobody" in text]
+    assert ["***", "''"] == [repr(secret), repr(Secret(""))]
+    assert "tell-nobody" == secret.reveal()
+
+
+@pytest.mark.parametrize("url", ["mysql://u:tell-nobody@h/d", "postgresql://u:tell-nobody@h:99999/d", "tell-nobody"])
+def test_a_refused_url_is_not_repeated(url: str) -> None:
+    """The text of a refusal holds no password, nor does the error's chain."""
+    with pytest.raises(SettingsError) as raised:
+        Settings.from_environ({"BANKFEED_DATABASE_URL": url})
+    assert str(raised.value).startswith("expected BANKFEED_DATABASE_URL to be a URL like postgres://host:port/... or")
+    assert str(raised.value).endswith("got ***")
+    assert raised.value.__cause__ is None
+    assert raised.value.__context__ is None
+
+
+def test_networks_are_read() -> None:
+    """Networks are separated by commas; blanks and empty places do not count."""
+    settings = Settings.from_environ({"BANKFEED_OUTBOUND_ALLOW": "10.0.0.0/8, fd00::/8,"})
+    assert (ip_network("10.0.0.0/8"), ip_network("fd00::/8")) == settings.outbound_allow
+
+
+def test_the_settings_file_is_what_the_code_says() -> None:
+    """deploy/settings.env has every setting with its sentence and its default; `python -m bankfeed.settings` makes it."""
+    made = subprocess.run(
+        [sys.executable, "-m", "bankfeed.settings"], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert describe() == made.stdout == (ROOT / "deploy/settings.env").read_text()
+
+
+def test_the_settings_file_can_be_used() -> None:
+    """Its lines, read as an environment, are every setting with its default."""
+    lines = [line for line in describe().splitlines() if line and not line.startswith("#")]
+    environ = dict(line.split("=", 1) for line in lines)
+    assert environ.keys() == Settings.names().keys() | LocalSettings.names().keys()
+    assert Settings.from_environ({}) == Settings.from_environ(environ)
