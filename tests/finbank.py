@@ -86,9 +86,11 @@ class FinbankProcess:
 
     def connector(self) -> Finicity:
         """Make the product's connector to it."""
-        return Finicity(
-            FinicityConfig(base_url=self.url, partner_id=PARTNER_ID, partner_secret=PARTNER_SECRET, app_key=APP_KEY)
-        )
+        return Finicity(self.config())
+
+    def config(self) -> FinicityConfig:
+        """Say how a connector reaches it."""
+        return FinicityConfig(base_url=self.url, partner_id=PARTNER_ID, partner_secret=PARTNER_SECRET, app_key=APP_KEY)
 
     def environ(self) -> dict[str, str]:
         """Say how to reach it, in the environment of a worker."""

@@ -5,7 +5,7 @@ and the plan is made and applied under it, so that two pulls at once end as one 
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from bankfeed import metrics
@@ -19,8 +19,10 @@ from bankfeed.jobs import Wake
 from bankfeed.logs import get_logger
 from bankfeed.model import AccountId, EventType, Pull
 from bankfeed.reconcile import ChangeKind, Changes, Past, Verdict, reconcile
+from bankfeed.reconcile.suspicion import CONFIRMED_AFTER
 from worker.context import Context
 from worker.outbox import make_event
+from worker.standing import Standing
 
 LARGE_PLAN_ROWS = 1_000  # above this a plan is made in a thread, so that leases and probes go on
 
@@ -35,16 +37,17 @@ _OUTCOMES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
-    """How a connection stands at the end of a refresh.
+    """How a refresh ends.
 
-    `gone` are accounts that the aggregator says it does not have; `unconfirmed` those that an event called deleted and the
-    aggregator did not.
+    `gone` are accounts that the aggregator says it does not have; `unconfirmed` those that an event called deleted and
+    the aggregator did not. `retry_s` is when to try again where an account failed, None where none did.
     """
 
-    state: str
-    status_code: int | None
+    standing: Standing
+    is_all_applied: bool
     gone: tuple[AccountId, ...] = ()
     unconfirmed: tuple[AccountId, ...] = ()
+    retry_s: int | None = None
 
 
 async def commit_pull(
@@ -55,13 +58,16 @@ async def commit_pull(
     reported: Pull,
     *,
     finish: Finish | None,
-) -> None:
-    """Reconcile one account's pull and commit all that follows from it; with `finish` also the end of the refresh.
+) -> Changes:
+    """Reconcile one account's pull and commit all that follows from it; return the plan.
 
-    Raises LeaseLost where another worker holds the connection now; then nothing is written.
+    With `finish` the end of the refresh is committed too, unless the pull failed. Raises LeaseLost where another worker
+    holds the connection now; then nothing is written.
     """
     async with context.database.tenant(lease.customer_id) as conn:
         now = await connection.lock_leased(conn, lease)
+        if finish is not None:
+            await account.lock_accounts(conn, lease.customer_id, (*finish.gone, *finish.unconfirmed))
         locked = await account.lock_account(
             conn,
             lease,
@@ -75,18 +81,21 @@ async def commit_pull(
         changes = await _plan(conn, lease, locked, reported, now=now)
         await _write(conn, lease, target, locked, reported, changes)
         events = _events(lease, target, locked, changes, at=now)
-        if finish is not None:
-            events += await _write_finish(conn, context, lease, target, finish, at=now)
+        if finish is not None and changes.verdict in (Verdict.APPLIED, Verdict.HELD):
+            end = replace(finish, is_all_applied=finish.is_all_applied and changes.verdict is Verdict.APPLIED)
+            events += await _write_finish(conn, context, lease, target, end, at=now)
         waiting = await event.insert_events(conn, lease.customer_id, events) if events else 0
     _count(lease, locked, reported, changes)
     if waiting:
         context.waker.wake(Wake.DELIVER)
+    return changes
 
 
 async def commit_finish(context: Context, lease: Lease, target: RefreshTarget, finish: Finish) -> None:
-    """Commit the end of a refresh that had no account to pull. Raises LeaseLost."""
+    """Commit the end of a refresh that had no account to pull, or one that failed. Raises LeaseLost."""
     async with context.database.tenant(lease.customer_id) as conn:
         now = await connection.lock_leased(conn, lease)
+        await account.lock_accounts(conn, lease.customer_id, (*finish.gone, *finish.unconfirmed))
         events = await _write_finish(conn, context, lease, target, finish, at=now)
         waiting = await event.insert_events(conn, lease.customer_id, events) if events else 0
     if waiting:
@@ -95,7 +104,9 @@ async def commit_finish(context: Context, lease: Lease, target: RefreshTarget, f
 
 async def _plan(conn: Connection, lease: Lease, locked: Locked, reported: Pull, *, now: datetime) -> Changes:
     known = await transaction.list_known(conn, lease.customer_id, locked.id, pull=reported)
-    held = await pull.list_held_pulls(conn, lease.customer_id, locked.id, after=locked.last_pulled_at)
+    held = await pull.list_held_pulls(
+        conn, lease.customer_id, locked.id, after=locked.last_pulled_at, until=reported.at - CONFIRMED_AFTER
+    )
     past = Past(last_at=locked.last_pulled_at, held=held)
     if len(known) + len(reported.rows) > LARGE_PLAN_ROWS:
         return await asyncio.to_thread(reconcile, known, reported, now=now, past=past)
@@ -105,12 +116,17 @@ async def _plan(conn: Connection, lease: Lease, locked: Locked, reported: Pull, 
 async def _write(
     conn: Connection, lease: Lease, target: RefreshTarget, locked: Locked, reported: Pull, changes: Changes
 ) -> None:
+    outcome = _OUTCOMES[changes.verdict]
+    if changes.verdict is Verdict.HELD and await pull.is_held_already(
+        conn, lease.customer_id, locked.id, pull=reported
+    ):
+        outcome = "ignored"  # the same answer of the bank again says nothing more, and is kept once
     pull_id = await pull.insert_pull(
         conn,
         lease.customer_id,
         locked.id,
         pull=reported,
-        outcome=_OUTCOMES[changes.verdict],
+        outcome=outcome,
         reason=changes.reason or ("" if changes.verdict is Verdict.APPLIED else changes.verdict.value),
         counts={kind.value: count for kind, count in changes.counts.items()},
     )
@@ -174,15 +190,25 @@ async def _write_finish(
         events.append(make_event(EventType.BANK_ACCOUNT_DELETED, closed, lease=lease, target=target, at=at))
     if finish.unconfirmed:
         await account.clear_delete_hints(conn, lease.customer_id, finish.unconfirmed, until=target.started_at)
-    is_repaired = finish.state == "active" and (target.state == "needs_person" or target.is_repair_hinted)
-    if is_repaired:
+    standing = finish.standing
+    if standing.state == "active" and not finish.is_all_applied:
+        standing = replace(standing, state=target.state)  # only a successful pull says that all is well again
+    is_repaired = standing.state == "active" and (target.state == "needs_person" or target.is_repair_hinted)
+    if is_repaired and finish.is_all_applied:
         open_ids = await account.list_open_ids(conn, lease.customer_id, lease.connection_id)
         events.append(make_event(EventType.MFA_UPDATED, open_ids, lease=lease, target=target, at=at))
     await connection.update_health(
-        conn, lease, state=finish.state, status_code=finish.status_code, as_of=target.started_at
+        conn,
+        lease,
+        state=standing.state,
+        status_code=standing.status_code,
+        as_of=target.started_at if finish.is_all_applied else None,
     )
-    await connection.mark_handled(conn, lease, update_hours=context.settings.update_hours)
+    if finish.retry_s is not None:
+        await connection.mark_failed(conn, lease, delay_s=finish.retry_s)
+        return events
     await connection.close_connection_without_accounts(conn, lease)
+    await connection.mark_handled(conn, lease, update_hours=context.settings.update_hours)
     return events
 
 

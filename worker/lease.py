@@ -11,6 +11,7 @@ from bankfeed.errors import LeaseLost, Unavailable
 from worker.context import Context
 
 _MARGIN = 0.9  # of the lease: what cannot be renewed by then is aborted
+_LAST_COMMIT_S = 0.2  # a renewal that waited behind the final commit finds the lease gone too; let that one return
 
 
 @asynccontextmanager
@@ -47,6 +48,6 @@ async def _renew(context: Context, lease: Lease, limit: asyncio.Timeout) -> None
             continue  # the limit stands: without a renewal the work stops before the lease ends
         if limit.expired():
             return
-        limit.reschedule(asked_at + lease_s * _MARGIN if is_kept else loop.time())
+        limit.reschedule(asked_at + lease_s * _MARGIN if is_kept else loop.time() + _LAST_COMMIT_S)
         if not is_kept:
             return

@@ -1,13 +1,15 @@
 """The refresh lane: list a connection's accounts, pull what the aggregator has, reconcile each account.
 
 One refresh at a time per connection, held by a lease. HTTP happens outside any transaction; hand-over (b) is one
-transaction for each account (worker/commit.py), and with the last one the refresh is handled. A refresh never asks the
-aggregator to ask the bank.
+transaction for each account (worker/commit.py), and with the last one the refresh is handled. An account that fails is
+tried again with the whole connection, and holds up none of the others. A refresh never asks the aggregator to ask the
+bank.
 """
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, date, timedelta
 from time import monotonic
 from uuid import uuid4
@@ -17,14 +19,19 @@ from bankfeed.aggregators import Aggregator, ListedAccount
 from bankfeed.db import account, connection, source
 from bankfeed.db.account import AccountState
 from bankfeed.db.connection import Lease, RefreshTarget
-from bankfeed.errors import AggregatorError, LeaseLost, RefusedData, Unavailable
-from bankfeed.health import Meaning, read_code
+from bankfeed.errors import AggregatorError, LeaseLost, NoSuchAccount, RefusedData, Unavailable
+from bankfeed.health import MEANINGS
 from bankfeed.logs import get_logger
 from bankfeed.model import AccountId, Pull
+from bankfeed.reconcile import Verdict
 from worker.backoff import delay_s
 from worker.commit import Finish, commit_finish, commit_pull
 from worker.context import Context
 from worker.lease import kept
+from worker.standing import read_standing, standing_of
+
+BANK_CHANGES_DAYS = 15  # how far back an institution changes what it listed, as Finicity documents it
+FARTHEST_DAYS = 36_500  # an aggregator's clock is believed this far, so that no date overflows
 
 
 async def take_refresh(context: Context) -> bool:
@@ -50,92 +57,118 @@ async def take_refresh(context: Context) -> bool:
 async def _refresh_leased(context: Context, lease: Lease) -> tuple[str, str]:
     try:
         async with kept(context, lease):
-            await _Refresh.begin(context, lease)
+            failures = await _refresh(context, lease)
     except LeaseLost as error:
         return "lost", str(error)
     except AggregatorError as error:
         await _note_failure(context, lease, error)
-        return "failed", str(error)
-    except RefusedData as error:  # hostile or broken feed data: this connection waits, the others go on
-        await _note_failure(context, lease, AggregatorError(str(error)))
-        return "refused", str(error)[:500]
+        return "failed", str(error)[:500]
     except Unavailable:
-        raise  # nothing can be written now; the lease's end brings the work back
+        with suppress(Unavailable):  # where Postgres is away altogether, the lease's end brings the work back
+            await _give_back(context, lease, delay_s=delay_s(1))
+        raise
     except Exception:
         await _note_failure(context, lease, AggregatorError("a bug; the log has it"))
         raise
     except asyncio.CancelledError:
-        await asyncio.shield(_give_back(context, lease))
+        await asyncio.shield(_give_back(context, lease, delay_s=0))
         raise
-    return "done", ""
+    return ("failed", failures[0][:500]) if failures else ("done", "")
 
 
 async def _note_failure(context: Context, lease: Lease, error: AggregatorError) -> None:
+    """Keep the work due, after a delay; an aggregation code says how the connection stands, an API's code does not."""
     async with context.database.tenant(lease.customer_id) as conn:
-        if error.code is not None:
-            state = connection_state(read_code(error.code))
+        if error.code in MEANINGS:
+            state = standing_of(error.code).state
             await connection.update_health(conn, lease, state=state, status_code=error.code, as_of=lease.claimed_at)
         await connection.mark_failed(conn, lease, delay_s=delay_s(lease.failures + 1))
 
 
-async def _give_back(context: Context, lease: Lease) -> None:
+async def _give_back(context: Context, lease: Lease, *, delay_s: float) -> None:
     async with context.database.queue() as conn:
-        await connection.give_back(conn, lease)
+        await connection.give_back(conn, lease, delay_s=delay_s)
 
 
-def connection_state(meaning: Meaning) -> str:
-    """Turn what a code means into a connection's state; closed is only what the aggregator no longer has at all."""
-    return "unsupported" if meaning.state in ("closed", "unsupported") else meaning.state.value
+async def _refresh(context: Context, lease: Lease) -> list[str]:
+    """Refresh one connection under its lease; return what failed, account by account."""
+    async with context.database.tenant(lease.customer_id) as conn:
+        target = await connection.get_refresh_target(conn, lease)
+        states = await account.list_account_states(conn, lease.customer_id, lease.connection_id)
+    if target.customer_ref is None:
+        raise AggregatorError("the client is not enrolled at the aggregator")
+    aggregator = context.connectors[lease.connector]
+    refresh = _Refresh(
+        context=context,
+        lease=lease,
+        target=target,
+        customer_ref=target.customer_ref,
+        states=states,
+        aggregator=aggregator,
+    )
+    await refresh.run()
+    return refresh.failures
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class _Refresh:
-    """One refresh under one lease."""
+    """One refresh under one lease, and what came of it so far."""
 
     context: Context
     lease: Lease
     target: RefreshTarget
+    customer_ref: str
     states: tuple[AccountState, ...]
     aggregator: Aggregator
-
-    @classmethod
-    async def begin(cls, context: Context, lease: Lease) -> None:
-        async with context.database.tenant(lease.customer_id) as conn:
-            target = await connection.get_refresh_target(conn, lease)
-            states = await account.list_account_states(conn, lease.customer_id, lease.connection_id)
-        refresh = cls(
-            context=context,
-            lease=lease,
-            target=target,
-            states=states,
-            aggregator=context.connectors[lease.connector],
-        )
-        await refresh.run()
+    failures: list[str] = field(default_factory=list)
+    is_all_applied: bool = True
 
     async def run(self) -> None:
-        listed = await self.aggregator.list_login_accounts(self.target.customer_ref, self.target.login_ref)
+        listed = await self._list()
         gone = await self._ask_about_hinted(listed)
-        time_zone = await self._note_institution(listed)
-        failures: list[str] = []
+        time_zone = await self._find_time_zone(listed)
         pullable = [each for each in listed if not each.status_code]
         for each in pullable:
-            pull = await self._pull(each, time_zone)
-            finish = None
-            if each is pullable[-1] and pull.error is None and not failures:
-                finish = self._finish(listed, gone)
-            await commit_pull(self.context, self.lease, self.target, each, pull, finish=finish)
-            failures += [pull.error] if pull.error is not None else []
-        if failures:
-            raise AggregatorError(failures[0])
-        if not pullable:
+            is_last = each is pullable[-1] and not self.failures
+            await self._take(each, time_zone, finish=self._finish(listed, gone) if is_last else None)
+        if self.failures or not pullable:
             await commit_finish(self.context, self.lease, self.target, self._finish(listed, gone))
 
+    async def _list(self) -> tuple[ListedAccount, ...]:
+        """List the login's accounts. Where the aggregator knows no such customer, what an event called deleted is gone."""
+        try:
+            return await self.aggregator.list_login_accounts(self.customer_ref, self.target.login_ref)
+        except NoSuchAccount:
+            if not any(state.is_delete_hinted for state in self.states):
+                raise
+            return ()
+
+    async def _take(self, listed: ListedAccount, time_zone: str | None, *, finish: Finish | None) -> None:
+        """Pull and commit one account. What is wrong with it is noted, and the next one has its turn."""
+        try:
+            pull = await self._pull(listed, time_zone)
+            changes = await commit_pull(self.context, self.lease, self.target, listed, pull, finish=finish)
+        except (AggregatorError, RefusedData) as error:
+            self.failures.append(str(error))
+        except (LeaseLost, Unavailable):
+            raise
+        except Exception as error:  # noqa: BLE001 - a bug that one account's data finds must not hold up its siblings
+            get_logger().exception("account.broken", connection_id=self.lease.connection_id)
+            self.failures.append(f"a bug; the log has it: {type(error).__name__}")
+        else:
+            self.is_all_applied &= changes.verdict is Verdict.APPLIED
+            if changes.verdict not in (Verdict.APPLIED, Verdict.HELD):
+                self.failures.append(changes.reason)
+
     def _finish(self, listed: Sequence[ListedAccount], gone: Sequence[AccountId]) -> Finish:
-        """Say how the connection stands after this refresh: by the first code that is an error, else by success."""
-        code = next((each.status_code for each in listed if each.status_code), 0 if listed else None)
-        hinted = [each.id for each in self.states if each.is_delete_hinted and each.id not in gone]
+        standing = read_standing(listed)
+        hinted = [state.id for state in self.states if state.is_delete_hinted and state.id not in gone]
         return Finish(
-            state=connection_state(read_code(code)), status_code=code, gone=tuple(gone), unconfirmed=tuple(hinted)
+            standing=standing,
+            is_all_applied=self.is_all_applied,
+            gone=tuple(gone),
+            unconfirmed=tuple(hinted),
+            retry_s=delay_s(self.lease.failures + 1) if self.failures else None,
         )
 
     async def _ask_about_hinted(self, listed: Sequence[ListedAccount]) -> tuple[AccountId, ...]:
@@ -144,12 +177,15 @@ class _Refresh:
         gone = []
         for state in self.states:
             if state.is_delete_hinted and state.is_open and state.account_ref not in refs:
-                found = await self.aggregator.find_account(self.target.customer_ref, state.account_ref)
+                found = await self.aggregator.find_account(self.customer_ref, state.account_ref)
                 gone += [] if found else [state.id]
         return tuple(gone)
 
-    async def _note_institution(self, listed: Sequence[ListedAccount]) -> str | None:
-        """Learn which institution the login is at, once; return its time zone."""
+    async def _find_time_zone(self, listed: Sequence[ListedAccount]) -> str | None:
+        """Learn which institution the login is at, once; return its time zone.
+
+        Days depend on the zone, so an institution that cannot be asked fails the refresh, which is tried again.
+        """
         if self.target.institution_id is not None or not listed:
             return self.target.time_zone
         found = await self.aggregator.find_institution(listed[0].institution_ref)
@@ -169,26 +205,36 @@ class _Refresh:
         return found.time_zone
 
     async def _pull(self, listed: ListedAccount, time_zone: str | None) -> Pull:
-        """List an account's window: all its history at first, later the days that banks still change.
+        """List an account's window, as a pull later than all before it, even where Postgres' clock went back.
 
-        The window ends a day after the later of our clock and the aggregator's, so that neither one's error cuts off the
-        newest rows; it reaches back to the oldest pending row in view, which only a list of its day can conclude on.
+        The window ends a day after the later of our clock and the aggregator's, so that neither one's error cuts off
+        the newest rows.
         """
+        started_at = self.target.started_at
         state = next((each for each in self.states if each.account_ref == listed.account_ref), None)
-        as_of = max(self.target.started_at, listed.attempted_at or self.target.started_at).astimezone(UTC).date()
-        from_on = _window_start(state, as_of, self.context)
+        last_at = state.last_pulled_at if state is not None else None
+        farthest = started_at + timedelta(days=FARTHEST_DAYS)
+        as_of = min(max(started_at, listed.attempted_at or started_at), farthest).astimezone(UTC).date()
         return await self.aggregator.pull(
-            self.target.customer_ref,
+            self.customer_ref,
             listed,
-            at=self.target.started_at,
-            from_on=from_on,
+            at=started_at if last_at is None else max(started_at, last_at + timedelta(microseconds=1)),
+            from_on=_window_start(state, as_of, self.context),
             to_on=as_of + timedelta(days=1),
             time_zone=time_zone,
         )
 
 
 def _window_start(state: AccountState | None, as_of: date, context: Context) -> date:
+    """Return the first day to list: all history at first; later the days that banks still change.
+
+    It reaches back to before the last pull, by our clock and by the aggregator's, however long ago that was, and to the
+    oldest pending row in view, which only a list of its day can conclude on.
+    """
     if state is None or state.history_from_on is None:
         return as_of - timedelta(days=context.settings.history_days)
-    recent = as_of - timedelta(days=context.settings.refresh_days)
-    return min(recent, state.oldest_pending_on or recent)
+    starts = [as_of - timedelta(days=context.settings.refresh_days)]
+    for at in (state.last_pulled_at, state.last_attempted_at):
+        starts += [] if at is None else [at.astimezone(UTC).date() - timedelta(days=BANK_CHANGES_DAYS)]
+    starts += [] if state.oldest_pending_on is None else [state.oldest_pending_on]
+    return min(starts)

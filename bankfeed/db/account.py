@@ -13,7 +13,11 @@ from bankfeed.model import AccountId, ConnectionId, CustomerId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountState:
-    """What is known of an account before a pull. `oldest_pending_on` is the day of its oldest visible pending row."""
+    """What is known of an account before a pull.
+
+    `last_attempted_at` is the aggregator's clock at the last pull applied; `oldest_pending_on` is the day of the oldest
+    visible pending row.
+    """
 
     id: AccountId
     account_ref: str
@@ -21,6 +25,7 @@ class AccountState:
     is_delete_hinted: bool
     history_from_on: date | None
     last_pulled_at: datetime | None
+    last_attempted_at: datetime | None
     oldest_pending_on: date | None
 
 
@@ -40,7 +45,7 @@ async def list_account_states(
     rows = await conn.fetch(
         """
         SELECT a.id, a.aggregator_id AS account_ref, a.state = 'open' AS is_open,
-               a.delete_hinted_at IS NOT NULL AS is_delete_hinted, a.history_from_on, a.last_pulled_at,
+               a.delete_hinted_at IS NOT NULL AS is_delete_hinted, a.history_from_on, a.last_pulled_at, a.last_attempted_at,
                (SELECT min(t.transacted_on) FROM transactions t
                 WHERE t.customer_id = $1 AND t.account_id = a.id AND t.state = 'pending') AS oldest_pending_on
         FROM accounts a WHERE a.customer_id = $1 AND a.connection_id = $2 ORDER BY a.id
@@ -106,6 +111,15 @@ async def _find_for_update(conn: Connection, lease: Lease, target: RefreshTarget
         lease.customer_id,
         target.source_id,
         account_ref,
+    )
+
+
+async def lock_accounts(conn: Connection, customer_id: CustomerId, account_ids: Sequence[AccountId]) -> None:
+    """Lock accounts until commit, by id, before the change counter: so that two who lock several never wait in a ring."""
+    await conn.execute(
+        "SELECT id FROM accounts WHERE customer_id = $1 AND id = ANY ($2::bigint[]) ORDER BY id FOR UPDATE",
+        customer_id,
+        list(account_ids),
     )
 
 

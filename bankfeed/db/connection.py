@@ -25,12 +25,15 @@ class Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefreshTarget:
-    """What a refresh needs to know of its connection. `started_at` is Postgres' clock at the reading."""
+    """What a refresh needs to know of its connection.
+
+    `customer_ref` is None where the client is not enrolled. `started_at` is Postgres' clock at the reading.
+    """
 
     client_id: ClientId
     source_id: SourceId
     login_ref: str
-    customer_ref: str
+    customer_ref: str | None
     state: str
     is_repair_hinted: bool
     institution_id: int | None
@@ -103,11 +106,13 @@ async def hint_repaired(conn: Connection, connections: Sequence[tuple[CustomerId
     """Note that an event says somebody repaired these logins, as the queue role; a successful pull will tell.
 
     The caller has locked them (request_refreshes): a refresh that began before the hint does not see it, and must not
-    forget it, so its time is the clock's under the lock and not the beginning of the transaction.
+    forget it, so its time is the clock's under the lock and not the beginning of the transaction. Somebody waits for
+    the answer, so a back-off ends.
     """
     await conn.execute(
         """
-        UPDATE connections SET repair_hinted_at = clock_timestamp()
+        UPDATE connections SET repair_hinted_at = clock_timestamp(),
+            due_at = CASE WHEN lease_token IS NULL THEN now() ELSE due_at END
         WHERE (customer_id, id) IN (SELECT * FROM unnest($1::bigint[], $2::bigint[]))
         """,
         [customer_id for customer_id, _ in connections],
@@ -175,16 +180,17 @@ async def renew_lease(conn: Connection, lease: Lease, *, lease_s: float) -> bool
     return bool(renewed)
 
 
-async def give_back(conn: Connection, lease: Lease) -> None:
-    """Give a lease back unfinished, as the queue role: due at once, no failure. Safe to repeat."""
+async def give_back(conn: Connection, lease: Lease, *, delay_s: float = 0) -> None:
+    """Give a lease back unfinished, as the queue role: due after a delay, no failure. Safe to repeat."""
     await conn.execute(
         """
-        UPDATE connections SET lease_token = NULL, lease_until = NULL, due_at = now()
+        UPDATE connections SET lease_token = NULL, lease_until = NULL, due_at = now() + make_interval(secs => $4)
         WHERE customer_id = $1 AND id = $2 AND lease_token = $3
         """,
         lease.customer_id,
         lease.connection_id,
         lease.token,
+        delay_s,
     )
 
 
@@ -199,7 +205,8 @@ async def get_refresh_target(conn: Connection, lease: Lease) -> RefreshTarget:
                e.aggregator_customer_id AS customer_ref, c.state, c.repair_hinted_at IS NOT NULL AS is_repair_hinted, c.institution_id, i.time_zone,
                clock_timestamp() AS started_at
         FROM connections c
-        JOIN enrolments e ON e.customer_id = c.customer_id AND e.source_id = c.source_id AND e.client_id = c.client_id
+        LEFT JOIN enrolments e
+          ON e.customer_id = c.customer_id AND e.source_id = c.source_id AND e.client_id = c.client_id
         LEFT JOIN institutions i ON i.id = c.institution_id
         WHERE c.customer_id = $1 AND c.id = $2 AND c.lease_token = $3 FOR SHARE OF c
         """,
@@ -258,17 +265,18 @@ async def mark_failed(conn: Connection, lease: Lease, *, delay_s: float) -> None
 
 
 async def update_health(
-    conn: Connection, lease: Lease, *, state: str, status_code: int | None, as_of: datetime
+    conn: Connection, lease: Lease, *, state: str, status_code: int | None, as_of: datetime | None
 ) -> None:
-    """Write what the aggregation code said of a connection at `as_of`; `status_since` moves only when it changes.
+    """Write what the aggregation codes said of a connection; `status_since` moves only when that changes.
 
-    An active connection is a repaired one: a hint given until then is forgotten. Nothing where the lease is lost.
+    An active connection is a repaired one: a hint given until `as_of` is forgotten; None forgets none. Nothing where the
+    lease is lost.
     """
     await conn.execute(
         """
         UPDATE connections SET state = $3, status_code = $4,
             status_since = CASE WHEN (state, status_code) IS DISTINCT FROM ($3, $4) THEN now() ELSE status_since END,
-            repair_hinted_at = CASE WHEN $3 <> 'active' OR repair_hinted_at > $5 THEN repair_hinted_at END
+            repair_hinted_at = CASE WHEN $3 = 'active' AND repair_hinted_at <= $5 THEN NULL ELSE repair_hinted_at END
         WHERE customer_id = $1 AND id = $2 AND lease_token = $6
         """,
         lease.customer_id,
@@ -291,12 +299,15 @@ async def update_institution(conn: Connection, lease: Lease, institution_id: int
 
 
 async def close_connection_without_accounts(conn: Connection, lease: Lease) -> bool:
-    """Close a connection that has accounts, all of them closed; True where it was closed just now."""
+    """Close a connection without an open account; True where it was closed just now.
+
+    One that never had an account is given a second refresh: an aggregator may announce a login before it lists it.
+    """
     closed = await conn.fetchval(
         """
         UPDATE connections c SET state = 'closed', status_since = now()
         WHERE c.customer_id = $1 AND c.id = $2 AND c.state <> 'closed'
-          AND EXISTS (SELECT FROM accounts a WHERE a.customer_id = $1 AND a.connection_id = $2)
+          AND (c.handled > 0 OR EXISTS (SELECT FROM accounts a WHERE a.customer_id = $1 AND a.connection_id = $2))
           AND NOT EXISTS (SELECT FROM accounts a WHERE a.customer_id = $1 AND a.connection_id = $2 AND a.state = 'open')
         RETURNING true
         """,

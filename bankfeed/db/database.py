@@ -5,6 +5,7 @@ behind PgBouncer in transaction mode: nothing outlives a transaction. A lost Pos
 driver calls it.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -20,6 +21,8 @@ from bankfeed.settings import Settings
 Connection = Any  # asyncpg publishes no types; a connection or a pool's proxy of one
 
 SCHEMA_VERSION = 1
+CLOSE_S = 5  # a Postgres that is frozen, or gone without a word, never says goodbye
+ACQUIRE_S = 20  # for a free connection: longer than the largest plan holds one
 
 AWAY = (
     OSError,
@@ -86,7 +89,7 @@ class Database:
         Raises Unavailable where Postgres goes away, and RefusedData where a value does not fit its column or a CHECK.
         """
         with _in_our_words():
-            async with pool.acquire(timeout=5) as conn, conn.transaction():
+            async with pool.acquire(timeout=ACQUIRE_S) as conn, conn.transaction():
                 yield conn
 
     @asynccontextmanager
@@ -116,9 +119,12 @@ class Database:
                 yield conn
 
     async def close(self) -> None:
-        """Close both pools, waiting for what runs. Safe to repeat."""
-        await self.app_pool.close()
-        await self.queue_pool.close()
+        """Close both pools, waiting a little for what runs; then drop its connections. Safe to repeat."""
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await asyncio.gather(self.app_pool.close(), self.queue_pool.close())
+        except TimeoutError:
+            self.terminate()
 
     def terminate(self) -> None:
         """Drop every connection at once."""

@@ -8,7 +8,7 @@ import msgspec
 from bankfeed.db.database import Connection
 from bankfeed.model import AccountId, CustomerId, Pull, PullId
 
-_MOST_HELD = 5  # the first ones are what a later pull is compared with
+_MOST_HELD = 5
 
 
 async def insert_pull(
@@ -57,18 +57,39 @@ async def insert_pull(
 
 
 async def list_held_pulls(
-    conn: Connection, customer_id: CustomerId, account_id: AccountId, *, after: datetime | None
+    conn: Connection, customer_id: CustomerId, account_id: AccountId, *, after: datetime | None, until: datetime
 ) -> tuple[Pull, ...]:
-    """List the first pulls held since the last one applied (`after`): those that another may agree with."""
+    """List the latest pulls held since the last one applied (`after`) up to `until`: those another may agree with."""
     rows = await conn.fetch(
         """
         SELECT held FROM pulls
         WHERE customer_id = $1 AND account_id = $2 AND outcome = 'held' AND ($3::timestamptz IS NULL OR at > $3)
-        ORDER BY at LIMIT $4
+          AND at <= $4
+        ORDER BY at DESC LIMIT $5
         """,
         customer_id,
         account_id,
         after,
+        until,
         _MOST_HELD,
     )
     return tuple(msgspec.json.decode(row["held"], type=Pull) for row in rows)
+
+
+async def is_held_already(conn: Connection, customer_id: CustomerId, account_id: AccountId, *, pull: Pull) -> bool:
+    """Tell whether a pull of the same attempt at the bank, as long and of the same window's start, is held."""
+    found: bool = await conn.fetchval(
+        """
+        SELECT EXISTS (
+            SELECT FROM pulls
+            WHERE customer_id = $1 AND account_id = $2 AND outcome = 'held' AND attempted_at = $3 AND reported_rows = $4
+              AND from_on <= $5
+        )
+        """,
+        customer_id,
+        account_id,
+        pull.attempted_at,
+        len(pull.rows),
+        pull.from_on,
+    )
+    return found
