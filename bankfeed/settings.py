@@ -172,7 +172,9 @@ class Settings(EnvironmentSettings):
         "How card and loan amounts arrive: holder = a purchase is negative, inverted = a purchase is positive.",
     )
 
-    lease_s: int = setting(whole(3, 3600), "60", "Seconds that a claim lasts unless renewed.")
+    lease_s: int = setting(
+        whole(3, 3600), "60", "Seconds that a claim of events or of a connection lasts unless renewed."
+    )
     sweep_s: int = setting(whole(1, 3600), "5", "Seconds between sweeps, which do all the work when Redis is away.")
     grace_s: int = setting(whole(1, 3600), "25", "Seconds that work in progress may take after SIGTERM.")
     refresh_slots: int = setting(whole(1, 1000), "16", "Refreshes at a time in one worker.")
@@ -191,7 +193,9 @@ class Settings(EnvironmentSettings):
     statement_cache: int = setting(whole(0, 1000), "200", "Prepared statements a connection keeps; 0 for PgBouncer.")
     database_s: int = setting(whole(1, 600), "30", "Seconds that one statement may take.")
 
-    attempt_s: int = setting(whole(1, 60), "15", "Seconds that one delivery attempt may take.")
+    attempt_s: int = setting(
+        whole(1, 60), "15", "Seconds that one delivery attempt may take; its claim lasts 10 s longer."
+    )
     outbound_allow: tuple[Network, ...] = setting(
         networks, "", "Private networks that endpoints may be in; a plain http URL is accepted there only."
     )

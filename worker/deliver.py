@@ -1,12 +1,13 @@
 """The delivery lane: due deliveries are claimed, sent, and each attempt is recorded with what comes next.
 
-Hand-over (c): an attempt and its delivery's next state in one transaction. The schedule is bankfeed/schedule.py's; a
-shutdown, a lost lease and a disabled endpoint are no attempts.
+Hand-over (c): an attempt and its delivery's next state in one transaction. The schedule is bankfeed/schedule.py's, asked
+about the moment of the claim by Postgres' clock: nothing here reads a clock. A shutdown, a lost lease and a disabled
+endpoint are no attempts.
 """
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import groupby
 from uuid import UUID, uuid4
 
@@ -14,29 +15,37 @@ from bankfeed import metrics
 from bankfeed.db import delivery
 from bankfeed.db.delivery import Attempt, ClaimedDelivery, Parcel
 from bankfeed.logs import get_logger
-from bankfeed.schedule import is_over, next_due_at
+from bankfeed.schedule import RETRIES, is_over, next_due_at
 from worker.context import Context
 from worker.post import Post
 
 BATCH_DELIVERIES = 10
+LEASE_MARGIN_S = 10  # a claim is not renewed: it lasts the attempt, and this for what is read before and written after
 
 
 async def take_deliveries(context: Context, post: Post, *, now: datetime | None = None) -> bool:
-    """Claim some due deliveries and attempt each; False where none was due. `now` None is the clock."""
+    """Claim some due deliveries and attempt each; False where none was due. `now` None is Postgres' clock.
+
+    Raises the first error of those that could not be recorded, once all have ended; their leases bring them back.
+    """
     token = uuid4()
     async with context.database.queue() as conn:
         claimed = await delivery.claim_deliveries(
-            conn, token=token, lease_s=context.settings.lease_s, limit=BATCH_DELIVERIES, now=now
+            conn,
+            token=token,
+            lease_s=context.settings.attempt_s + LEASE_MARGIN_S,
+            limit=min(BATCH_DELIVERIES, context.settings.delivery_slots),  # the attempt's time runs from here for each
+            now=now,
         )
-    tries = [
-        _Try(context, post, each, parcel, token, now or datetime.now(UTC))
-        for each, parcel in await _with_parcels(context, claimed)
-    ]
     try:
-        await asyncio.gather(*(each.run() for each in tries))
+        tries = [_Try(context, post, each, parcel, token) for each, parcel in await _with_parcels(context, claimed)]
+        ended = await asyncio.gather(*(each.run() for each in tries), return_exceptions=True)
     except asyncio.CancelledError:
         await asyncio.shield(_give_back(context, claimed, token))
         raise
+    for error in ended:
+        if error is not None:
+            raise error
     return bool(claimed)
 
 
@@ -61,33 +70,29 @@ async def _give_back(context: Context, claimed: Sequence[ClaimedDelivery], token
 class _Try:
     """One claimed delivery, until it is recorded what became of it."""
 
-    def __init__(
-        self, context: Context, post: Post, claimed: ClaimedDelivery, parcel: Parcel, token: UUID, began_at: datetime
-    ) -> None:
+    def __init__(self, context: Context, post: Post, claimed: ClaimedDelivery, parcel: Parcel, token: UUID) -> None:
         self.context = context
         self.post = post
         self.claimed = claimed
         self.parcel = parcel
         self.token = token
-        self.began_at = began_at
 
     async def run(self) -> None:
-        if is_over(self.claimed.first_attempt_at, self.began_at):
+        if self.claimed.attempts > RETRIES or is_over(self.claimed.first_attempt_at, self.claimed.claimed_at):
             await self._record_failed(None)
         elif not self.parcel.is_endpoint_active:
             await self._skip()
         else:
-            attempt = await self.post.attempt(self.parcel)
-            await self._record(attempt)
+            await self._record(await self.post.attempt(self.parcel))
 
     async def _record(self, attempt: Attempt) -> None:
-        due_at = next_due_at(self.claimed.first_attempt_at, self.began_at)
+        due_at = self._next_due_at()
         if attempt.status is not None and 200 <= attempt.status < 300:
             outcome = "delivered"
             async with self.context.database.tenant(self.claimed.customer_id) as conn:
                 await delivery.mark_delivered(conn, self.claimed, attempt, token=self.token)
             metrics.DELIVERY_ATTEMPT.observe(self.claimed.attempts + 1)
-        elif due_at is None:
+        elif due_at is None or self.claimed.attempts == RETRIES:
             outcome = "failed"
             await self._record_failed(attempt)
         else:
@@ -101,13 +106,20 @@ class _Try:
             await delivery.mark_failed(conn, self.claimed, attempt, token=self.token)
 
     async def _skip(self) -> None:
-        """Let a slot of a disabled endpoint pass: no attempt, and the next slot is looked at when it comes."""
-        due_at = next_due_at(self.claimed.first_attempt_at, self.began_at)
-        if due_at is None:
+        """Let a slot of a disabled endpoint pass: no attempt, and the next slot is looked at when it comes.
+
+        A schedule that has not begun has no slots: the endpoint is looked at every 30 s, for three days after the event.
+        """
+        due_at = self._next_due_at()
+        has_waited_long = self.claimed.is_first and is_over(self.claimed.created_at, self.claimed.claimed_at)
+        if due_at is None or has_waited_long:
             await self._record_failed(None)
             return
         async with self.context.database.queue() as conn:
             await delivery.give_back(conn, self.claimed, token=self.token, due_at=due_at)
+
+    def _next_due_at(self) -> datetime | None:
+        return next_due_at(self.claimed.first_attempt_at, self.claimed.claimed_at)
 
     def _count(self, attempt: Attempt, outcome: str) -> None:
         status_class = f"{attempt.status // 100}xx" if attempt.status is not None else "none"

@@ -1,6 +1,7 @@
 """One HTTP try of a delivery: signed, bounded in time and size, not redirected, to addresses that are allowed."""
 
 import asyncio
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from time import monotonic
@@ -12,7 +13,7 @@ from bankfeed import __version__
 from bankfeed.db.delivery import Attempt, Parcel
 from bankfeed.settings import Settings
 from bankfeed.signing import build_headers
-from worker.guard import AddressRefused, Network, guarded_socket
+from worker.guard import Network, guarded_socket
 
 CONNECT_S = 5
 ANSWER_BYTES = 65_536
@@ -49,14 +50,14 @@ class Post:
         )
 
     async def _send(self, parcel: Parcel, at: datetime) -> tuple[int | None, str, str]:
-        headers = build_headers([parcel.secret], message_id=str(parcel.event_id), at=at, body=parcel.body)
+        try:
+            headers = build_headers([parcel.secret], message_id=str(parcel.event_id), at=at, body=parcel.body)
+        except ValueError:
+            return None, "the endpoint's secret cannot be used", ""
         session = self._sessions["https" if parcel.url.startswith("https:") else "http"]
         try:
             async with session.post(parcel.url, data=parcel.body, headers=headers, allow_redirects=False) as response:
-                answer = await response.content.read(ANSWER_BYTES)
-                return response.status, "", _readable(answer)
-        except AddressRefused as error:
-            return None, str(error), ""
+                return response.status, "", await _read_answer(response)
         except TimeoutError:
             return None, "no answer in time", ""
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -77,16 +78,42 @@ def _session(settings: Settings, allow: Sequence[Network], *, only_allowed: bool
     )
 
 
-def _readable(answer: bytes) -> str:
-    """Keep the first part of an answer as text; Postgres takes no NUL."""
-    return answer[: 4 * KEPT_CHARS].decode(errors="replace").replace("\x00", "")[:KEPT_CHARS]
+async def _read_answer(response: aiohttp.ClientResponse) -> str:
+    """Return the first part of an answer's body as text; "" where it does not come: the status has said it all."""
+    try:
+        answer = await response.content.read(ANSWER_BYTES)
+    except (aiohttp.ClientError, OSError):  # TimeoutError is an OSError
+        return ""
+    return _readable(answer.decode(errors="replace"))
 
 
-def _reason(error: BaseException) -> str:
-    """Say in one line what went wrong; the guard's refusal stands inside the client's error."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, AddressRefused):
-            return str(cause)
-        cause = cause.__cause__ or cause.__context__
-    return f"{type(error).__name__}: {error}"[:KEPT_CHARS].replace("\x00", "")
+def _readable(text: str) -> str:
+    """Cut a text to what is kept of it; Postgres takes no NUL."""
+    return text.replace("\x00", "")[:KEPT_CHARS]
+
+
+def _reason(error: Exception) -> str:
+    """Name the kind of failure, with the host and port at most: the rest of a URL may hold a subscriber's secret."""
+    match error:
+        case (
+            aiohttp.ClientConnectorCertificateError(host=host, port=port, certificate_error=cause)
+            | aiohttp.ClientConnectorSSLError(host=host, port=port, os_error=cause)
+        ):
+            return _readable(f"no TLS with {host}:{port}: {cause}")
+        case aiohttp.ClientConnectorError(host=host, port=port, os_error=cause):
+            return _readable(f"no connection to {host}:{port}: {_system_words(cause)}")
+        case aiohttp.ClientConnectionError():
+            return "the connection ended without an answer"
+        case aiohttp.ClientResponseError():
+            return "the answer is not HTTP"
+        case ValueError():
+            return "the endpoint's URL cannot be used"
+        case _:
+            return type(error).__name__
+
+
+def _system_words(error: OSError) -> str:
+    """Return what the system calls the error; the resolver's numbers are negative, the guard's refusal has none."""
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or str(error)

@@ -1,7 +1,7 @@
 """Deliveries: one event for one endpoint. What waits lives in delivery_queue, claimed by lease; what ended, in deliveries."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
@@ -25,6 +25,11 @@ class ClaimedDelivery:
     first_attempt_at: datetime
     claimed_at: datetime
 
+    @property
+    def is_first(self) -> bool:
+        """Tell whether the schedule begins with this claim: no earlier one may have come to its call."""
+        return self.first_attempt_at == self.claimed_at
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parcel:
@@ -33,9 +38,9 @@ class Parcel:
     delivery_id: DeliveryId
     event_id: UUID
     event_type: str
-    body: bytes
-    url: str
-    secret: str
+    body: bytes = field(repr=False)
+    url: str = field(repr=False)
+    secret: str = field(repr=False)
     is_endpoint_active: bool
 
 
@@ -120,9 +125,9 @@ async def mark_delivered(
 async def mark_failed(
     conn: Connection, delivery: ClaimedDelivery, attempt: Attempt | None, *, token: UUID, now: datetime | None = None
 ) -> bool:
-    """Record the last attempt, or that the three days are over without one; the delivery is final.
+    """Record the last attempt, or that there will be none; the delivery is final.
 
-    False where the lease went to another worker.
+    A delivery that was never attempted ends without `first_attempt_at`. False where the lease went to another worker.
     """
     return await _finish(conn, delivery, token, "failed", now, attempt)
 
@@ -141,7 +146,8 @@ async def _finish(
             DELETE FROM delivery_queue WHERE customer_id = $1 AND delivery_id = $2 AND lease_token = $3
             RETURNING first_attempt_at, created_at
         )
-        UPDATE deliveries d SET state = $4, first_attempt_at = gone.first_attempt_at, finished_at = coalesce($5, now())
+        UPDATE deliveries d SET state = $4, first_attempt_at = nullif(gone.first_attempt_at, $6),
+            finished_at = coalesce($5, now())
         FROM gone WHERE d.customer_id = $1 AND d.id = $2 AND d.created_at = gone.created_at AND d.state = 'waiting'
         RETURNING true
         """,
@@ -150,6 +156,7 @@ async def _finish(
         token,
         state,
         now,
+        delivery.claimed_at if attempt is None else None,
     )
     if gone and attempt is not None:
         await _insert_attempt(conn, delivery, attempt)
@@ -178,16 +185,21 @@ async def mark_waiting(
 async def give_back(
     conn: Connection, delivery: ClaimedDelivery, *, token: UUID, due_at: datetime | None = None
 ) -> None:
-    """Give a delivery back without an attempt, as the queue role; due at `due_at`, None is at once. Safe to repeat."""
+    """Give a delivery back without an attempt, as the queue role; due at `due_at`, None is at once. Safe to repeat.
+
+    A schedule that would have begun with this claim has not begun: `first_attempt_at` is taken back.
+    """
     await conn.execute(
         """
-        UPDATE delivery_queue SET lease_token = NULL, lease_until = NULL, due_at = coalesce($4, now())
+        UPDATE delivery_queue SET lease_token = NULL, lease_until = NULL, due_at = coalesce($4, now()),
+            first_attempt_at = nullif(first_attempt_at, $5)
         WHERE customer_id = $1 AND delivery_id = $2 AND lease_token = $3
         """,
         delivery.customer_id,
         delivery.delivery_id,
         token,
         due_at,
+        delivery.claimed_at,
     )
 
 

@@ -226,26 +226,50 @@ async def test_what_is_due_later_is_not_claimed(
 async def test_three_days_may_end_without_an_attempt(
     ground: Ground, endpoint_id: EndpointId, superuser: asyncpg.Connection
 ) -> None:
-    """A delivery that is over is failed, and no attempt is made up for it."""
-    await emit(ground)
-    token, [claimed] = await claim(ground)
-    async with ground.app() as conn:
-        assert await delivery.mark_failed(conn, claimed, None, token=token)
-    assert [("failed",)] == await rows(superuser, "SELECT state::text FROM deliveries")
+    """A delivery that is over is failed, and no attempt is made up for it; one that never had any has no first one."""
+    await emit(ground, count=2)
+    await superuser.execute(
+        "UPDATE delivery_queue SET first_attempt_at = $1 WHERE delivery_id = (SELECT min(id) FROM deliveries)", NOW
+    )
+    token, claimed = await claim(ground)
+    for each in claimed:
+        async with ground.app() as conn:
+            assert await delivery.mark_failed(conn, each, None, token=token)
+    final = "SELECT state::text, first_attempt_at FROM deliveries ORDER BY id"
+    assert [("failed", NOW), ("failed", None)] == await rows(superuser, final)
     assert 0 == await superuser.fetchval("SELECT count(*) FROM attempts")
 
 
-async def test_giving_back_is_no_attempt(ground: Ground, endpoint_id: EndpointId) -> None:
-    """What is given back is due at once or when it is said; its attempts stay as they were."""
+async def test_giving_back_is_no_attempt(
+    ground: Ground, endpoint_id: EndpointId, superuser: asyncpg.Connection
+) -> None:
+    """What is given back is due at once or when it is said, and its schedule has not begun."""
     await emit(ground)
     token, [claimed] = await claim(ground)
+    assert claimed.is_first
     async with ground.database.queue() as conn:
         await delivery.give_back(conn, claimed, token=token)
+    assert [(0, None, None)] == await rows(
+        superuser, "SELECT attempts, first_attempt_at, lease_token FROM delivery_queue"
+    )
     token, [again] = await claim(ground)
-    assert (0, claimed.first_attempt_at) == (again.attempts, again.first_attempt_at)
+    assert (0, True) == (again.attempts, again.is_first)
     async with ground.database.queue() as conn:
         await delivery.give_back(conn, again, token=token, due_at=again.claimed_at + timedelta(hours=1))
     assert () == tuple((await claim(ground))[1])
+
+
+async def test_giving_back_keeps_a_schedule_that_began(
+    ground: Ground, endpoint_id: EndpointId, superuser: asyncpg.Connection
+) -> None:
+    """An earlier claim may have been killed after its call, so the schedule still counts from it."""
+    await emit(ground)
+    _, [killed] = await claim(ground, lease_s=OVER_S)
+    token, [claimed] = await claim(ground)
+    assert not claimed.is_first
+    async with ground.database.queue() as conn:
+        await delivery.give_back(conn, claimed, token=token)
+    assert [(killed.first_attempt_at,)] == await rows(superuser, "SELECT first_attempt_at FROM delivery_queue")
 
 
 async def test_an_attempt_and_the_next_state_are_one(

@@ -21,6 +21,7 @@ PRIVATE = [
     ),
     *("::", "::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "64:ff9b:1::1", "100::1", "2001:db8::1"),
     *("2002:7f00:1::", "3fff::1", "5f00::1", "fc00::1", "fd00::1", "fe80::1%eth0", "fec0::1", "ff02::1"),
+    *("2001::1", "2001:0:7f00:1::8", "2001:2::1", "2001:20::1", "::7f00:1", "::10.0.0.1", "::8.8.8.8"),
 ]
 
 
@@ -37,7 +38,10 @@ def test_what_only_the_worker_reaches_is_refused(address: str) -> None:
         open_socket(address)
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8", "1.1.1.1", "2606:4700::1111", "172.32.0.1", "100.128.0.1"])
+@pytest.mark.parametrize(
+    "address",
+    ["8.8.8.8", "1.1.1.1", "2606:4700::1111", "2001:4860::8888", "::ffff:8.8.8.8", "172.32.0.1", "100.128.0.1"],
+)
 def test_the_public_internet_is_open_to_https_only(address: str) -> None:
     """A public address is allowed; plain http goes only where the operator says."""
     open_socket(address)

@@ -95,6 +95,7 @@ async def house(
         "BANKFEED_OUTBOUND_ALLOW": "127.0.0.0/8",
         "BANKFEED_SWEEP_S": "1",
         "BANKFEED_LEASE_S": "3",
+        "BANKFEED_ATTEMPT_S": "1",
     }
     ingress = Process("ingress", tmp_path / "ingress.log", environ)
     worker = Process("worker", tmp_path / "worker.log", environ)

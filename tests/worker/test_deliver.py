@@ -1,17 +1,25 @@
 """Deliveries: the documented schedule to the second, every attempt kept, and what is no attempt."""
 
-from dataclasses import replace
-from datetime import datetime, timedelta
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, tzinfo
+from typing import Self
 
 import pytest
 
+from bankfeed.db import Database
+from bankfeed.errors import Unavailable
 from bankfeed.model import EventType
 from bankfeed.schedule import RETRIES, retry_due_at
+from tests.db.made import wait_until_blocked
 from tests.seed import make_endpoint
 from tests.subscriber import Subscriber
 from tests.worker.conftest import Bench
 from worker.deliver import take_deliveries
 from worker.inbox import take_inbox
+from worker.lane import Lane
 from worker.post import Post
 from worker.refresh import take_refresh
 
@@ -26,6 +34,35 @@ async def first_at(bench: Bench, subscriber: Subscriber) -> datetime:
     await bench.superuser.execute("DELETE FROM delivery_queue WHERE delivery_id > (SELECT min(id) FROM deliveries)")
     due_at: datetime = await bench.one("SELECT due_at FROM delivery_queue")
     return due_at
+
+
+@dataclass(slots=True)
+class Slow:
+    """A subscriber that answers 200 once `until` returns; without it, never."""
+
+    url: str = ""
+    request: str = ""
+    has_request: asyncio.Event = field(default_factory=asyncio.Event)
+    until: Callable[[], Awaitable[None]] | None = None
+
+    async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.request = (await reader.readuntil(b"\r\n\r\n")).decode()
+        self.has_request.set()
+        if self.until:
+            await self.until()
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        await reader.read()  # until the worker hangs up
+        writer.close()
+
+
+@pytest.fixture
+async def slow(bench: Bench) -> AsyncIterator[Slow]:
+    """A slow server instead of the subscriber's."""
+    made = Slow()
+    async with await asyncio.start_server(made.take, "127.0.0.1", 0) as server:
+        made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook"
+        await bench.superuser.execute("UPDATE endpoints SET url = $1", made.url)
+        yield made
 
 
 async def due_at(bench: Bench) -> datetime | None:
@@ -108,7 +145,18 @@ async def test_an_endpoint_that_nobody_serves_is_an_error_with_its_reason(bench:
     await bench.superuser.execute("UPDATE endpoints SET url = 'http://127.0.0.1:9/'")
     await take_deliveries(bench.context, bench.post, now=first_at)
     assert first_at + timedelta(seconds=30) == await due_at(bench)
-    assert "ClientConnectorError" in await bench.one("SELECT error FROM attempts")
+    assert "no connection to 127.0.0.1:9: Connection refused" == await bench.one("SELECT error FROM attempts")
+
+
+async def test_a_secret_that_cannot_sign_is_a_failed_attempt(
+    bench: Bench, subscriber: Subscriber, first_at: datetime
+) -> None:
+    """What cannot be sent keeps to the schedule like what was not taken, so that mending the endpoint mends the delivery."""
+    await bench.superuser.execute("UPDATE endpoints SET secret = 'whsec_' || repeat('!', 40)")
+    await take_deliveries(bench.context, bench.post, now=first_at)
+    assert first_at + timedelta(seconds=30) == await due_at(bench)
+    assert "the endpoint's secret cannot be used" == await bench.one("SELECT error FROM attempts")
+    assert [] == subscriber.requests
 
 
 @pytest.mark.parametrize(
@@ -123,14 +171,183 @@ async def test_private_addresses_are_refused_at_the_socket(bench: Bench, first_a
 
 
 async def test_a_disabled_endpoint_gets_no_attempt(bench: Bench, subscriber: Subscriber, first_at: datetime) -> None:
-    """A slot that comes while the endpoint is disabled passes without an attempt; the schedule goes on."""
+    """A slot that comes while the endpoint is disabled passes without an attempt; the schedule begins with the first one."""
     await bench.superuser.execute("UPDATE endpoints SET state = 'disabled'")
     await take_deliveries(bench.context, bench.post, now=first_at)
-    assert first_at + timedelta(seconds=30) == await due_at(bench)
+    enabled_at = first_at + timedelta(seconds=30)
+    assert enabled_at == await due_at(bench)
+    assert await bench.one("SELECT first_attempt_at FROM delivery_queue") is None
     assert [] == subscriber.requests
     await bench.superuser.execute("UPDATE endpoints SET state = 'active'")
-    await take_deliveries(bench.context, bench.post, now=first_at + timedelta(seconds=30))
+    subscriber.statuses = [500]
+    await take_deliveries(bench.context, bench.post, now=enabled_at)
     assert 1 == len(subscriber.requests)
+    assert enabled_at + timedelta(seconds=30) == await due_at(bench)
+
+
+async def test_an_endpoint_disabled_after_an_attempt_lets_slots_pass(
+    bench: Bench, subscriber: Subscriber, first_at: datetime
+) -> None:
+    """The schedule of a delivery that was attempted goes on while its endpoint is disabled, to its end."""
+    subscriber.statuses = [500]
+    await take_deliveries(bench.context, bench.post, now=first_at)
+    await bench.superuser.execute("UPDATE endpoints SET state = 'disabled'")
+    for passed, following in ((30, 60), (60, 120)):
+        assert await take_deliveries(bench.context, bench.post, now=first_at + timedelta(seconds=passed))
+        assert first_at + timedelta(seconds=following) == await due_at(bench)
+    await take_deliveries(bench.context, bench.post, now=retry_due_at(first_at, RETRIES))
+    assert ("failed", first_at) == tuple(
+        await bench.superuser.fetchrow("SELECT state::text, first_attempt_at FROM deliveries ORDER BY id LIMIT 1")
+    )
+    assert 1 == len(subscriber.requests)
+
+
+async def test_an_endpoint_disabled_for_three_days_gets_nothing(
+    bench: Bench, subscriber: Subscriber, first_at: datetime
+) -> None:
+    """Three days after its event a delivery that could not be attempted once is failed."""
+    await bench.superuser.execute("UPDATE endpoints SET state = 'disabled'")
+    assert await take_deliveries(bench.context, bench.post, now=first_at + timedelta(days=2, hours=23))
+    assert "waiting" == await bench.one("SELECT state::text FROM deliveries ORDER BY id LIMIT 1")
+    assert await take_deliveries(bench.context, bench.post, now=first_at + timedelta(days=3, seconds=1))
+    row = await bench.superuser.fetchrow("SELECT state::text, first_attempt_at FROM deliveries ORDER BY id LIMIT 1")
+    assert ("failed", None) == tuple(row)
+    assert [] == subscriber.requests
+
+
+async def test_what_waited_for_a_worker_is_attempted_however_old(
+    bench: Bench, subscriber: Subscriber, first_at: datetime
+) -> None:
+    """The three days count from the first attempt: an event that met no worker for a week is delivered all the same."""
+    assert await take_deliveries(bench.context, bench.post, now=first_at + timedelta(days=7))
+    assert "delivered" == await bench.one("SELECT state::text FROM deliveries ORDER BY id LIMIT 1")
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_a_workers_own_clock_has_no_say(
+    bench: Bench, subscriber: Subscriber, first_at: datetime, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    """Slots are counted by Postgres' clock, so a worker whose clock is wrong neither hurries nor skips one."""
+
+    class Skewed(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + timedelta(hours=hours)
+
+    monkeypatch.setattr("worker.deliver.datetime", Skewed)
+    subscriber.statuses = [500, 500]
+    ahead = "SELECT due_at - first_attempt_at FROM delivery_queue"
+    await take_deliveries(bench.context, bench.post)
+    assert timedelta(seconds=30) == await bench.one(ahead)
+    await bench.superuser.execute(
+        "UPDATE delivery_queue SET first_attempt_at = now() - interval '30 s', due_at = now()"
+    )
+    await take_deliveries(bench.context, bench.post)
+    assert timedelta(seconds=60) == await bench.one(ahead)
+
+
+@pytest.mark.parametrize(("made", "sent"), [(14, 1), (15, 0)])
+async def test_the_fifteenth_attempt_is_the_last(
+    bench: Bench, subscriber: Subscriber, first_at: datetime, made: int, sent: int
+) -> None:
+    """Whatever the time says, no delivery waits after fifteen attempts, and there is no sixteenth."""
+    subscriber.statuses = [500, 500]
+    await bench.superuser.execute("UPDATE delivery_queue SET attempts = $1, first_attempt_at = $2", made, first_at)
+    assert await take_deliveries(bench.context, bench.post, now=first_at + timedelta(minutes=10))
+    assert "failed" == await bench.one("SELECT state::text FROM deliveries ORDER BY id LIMIT 1")
+    assert sent == len(subscriber.requests)
+    assert await due_at(bench) is None
+
+
+async def test_a_claim_outlasts_its_attempt(bench: Bench, first_at: datetime, slow: Slow) -> None:
+    """However short other leases are, no second worker sends what one is still sending."""
+    settings = replace(bench.context.settings, lease_s=3, attempt_s=20)
+    taking = asyncio.create_task(take_deliveries(replace(bench.context, settings=settings), bench.post))
+    await slow.has_request.wait()
+    assert timedelta(seconds=30) == await bench.one("SELECT lease_until - first_attempt_at FROM delivery_queue")
+    assert not await take_deliveries(bench.context, bench.post)
+    taking.cancel()
+    await asyncio.gather(taking, return_exceptions=True)
+
+
+async def test_no_more_is_claimed_than_is_sent_at_once(bench: Bench, subscriber: Subscriber) -> None:
+    """With one slot one delivery is claimed, so that none uses up its attempt's time waiting for another's."""
+    link = await bench.link("savings")
+    await bench.receive(EventType.ACCOUNT_ADDED, link.accounts["savings"])
+    while await take_inbox(bench.context) or await take_refresh(bench.context):
+        pass
+    settings = replace(bench.context.settings, delivery_slots=1)
+    assert await take_deliveries(replace(bench.context, settings=settings), bench.post)
+    assert 1 == len(subscriber.requests)
+    assert 1 == await bench.one("SELECT count(*) FROM delivery_queue")
+
+
+async def test_a_shutdown_before_the_attempt_gives_back(
+    bench: Bench, subscriber: Subscriber, first_at: datetime
+) -> None:
+    """A worker that is stopped while it reads what to send gives its claims back too."""
+    lane = Lane("deliver", lambda: take_deliveries(bench.context, bench.post), slots=1)
+    async with bench.superuser.transaction():
+        await bench.superuser.execute("LOCK TABLE endpoints")
+        lane.start()
+        await wait_until_blocked(bench.superuser)
+        await lane.close(grace_s=0)
+    assert (None, True) == tuple(
+        await bench.superuser.fetchrow("SELECT lease_token, due_at <= now() FROM delivery_queue")
+    )
+    assert [] == subscriber.requests
+
+
+async def test_a_shutdown_in_the_middle_is_no_attempt(
+    bench: Bench, subscriber: Subscriber, first_at: datetime, slow: Slow
+) -> None:
+    """What a stopping worker was sending is given back at once, and sent again under the same event id."""
+    lane = Lane("deliver", lambda: take_deliveries(bench.context, bench.post), slots=1)
+    lane.start()
+    await slow.has_request.wait()
+    await lane.close(grace_s=0)
+    row = await bench.superuser.fetchrow(
+        "SELECT attempts, lease_token, first_attempt_at, due_at <= now() AS is_due FROM delivery_queue"
+    )
+    assert (0, None, None, True) == tuple(row)
+    assert 0 == await bench.one("SELECT count(*) FROM attempts")
+    await bench.superuser.execute("UPDATE endpoints SET url = $1", subscriber.url)
+    assert await take_deliveries(bench.context, bench.post)
+    assert "delivered" == await bench.one("SELECT state::text FROM deliveries ORDER BY id LIMIT 1")
+    [message_id] = re.findall(r"(?i)^webhook-id: (\S+)", slow.request, re.MULTILINE)
+    assert [message_id] == [request["webhook-id"] for request in subscriber.requests]
+
+
+async def test_an_outcome_that_cannot_be_recorded_stops_no_other(bench: Bench, slow: Slow) -> None:
+    """Where Postgres goes away under one record, the other attempts end and are recorded before the lane hears of it."""
+    await make_endpoint(bench.database, bench.tenant, url="http://127.0.0.1:9/")
+    link = await bench.link("savings")
+    await bench.receive(EventType.ACCOUNT_ADDED, link.accounts["savings"])
+    while await take_inbox(bench.context) or await take_refresh(bench.context):
+        pass
+    await bench.superuser.execute(
+        """
+        CREATE SEQUENCE refusals;
+        GRANT SELECT ON refusals TO bankfeed_app;
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
+            PERFORM nextval('refusals');  -- stays although its transaction does not
+            RAISE 'away' USING ERRCODE = 'admin_shutdown';
+        END $$;
+        CREATE TRIGGER refuse BEFORE INSERT ON attempts FOR EACH ROW WHEN (NEW.status IS NULL) EXECUTE FUNCTION refuse();
+        """
+    )
+    slow.until = lambda: until_refused(bench.database)
+    with pytest.raises(Unavailable):
+        await take_deliveries(bench.context, bench.post)
+    assert 2 == await bench.one("SELECT count(*) FROM deliveries WHERE state = 'delivered'")
+
+
+async def until_refused(database: Database) -> None:
+    """Return once a record was refused."""
+    is_refused = False
+    while not is_refused:
+        async with database.app() as conn:
+            is_refused = await conn.fetchval("SELECT is_called FROM refusals")
 
 
 async def test_each_endpoint_has_its_own_delivery(bench: Bench, subscriber: Subscriber) -> None:
