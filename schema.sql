@@ -435,6 +435,7 @@ CREATE TABLE IF NOT EXISTS inbox (
     body bytea NOT NULL,
     state inbox_state NOT NULL DEFAULT 'waiting',
     reason text NOT NULL DEFAULT '',
+    needs_listing boolean NOT NULL DEFAULT false,
     tries int NOT NULL DEFAULT 0,
     due_at timestamptz NOT NULL DEFAULT now(),
     lease_token uuid,
@@ -448,12 +449,13 @@ CREATE TABLE IF NOT EXISTS inbox (
     CONSTRAINT inbox_lease_has_token_and_end CHECK ((lease_token IS NULL) = (lease_until IS NULL)),
     CONSTRAINT inbox_finished_has_no_lease CHECK (state = 'waiting' OR lease_token IS NULL)
 ) PARTITION BY RANGE (received_at);
-CREATE INDEX IF NOT EXISTS inbox_due ON inbox (due_at, id) WHERE state = 'waiting';
+CREATE INDEX IF NOT EXISTS inbox_due ON inbox (needs_listing, due_at, id) WHERE state = 'waiting';
 CREATE INDEX IF NOT EXISTS inbox_set_aside ON inbox (received_at, id) WHERE state = 'set_aside';
 CREATE TABLE IF NOT EXISTS inbox_default PARTITION OF inbox DEFAULT;
 COMMENT ON TABLE inbox IS
     'Inbound events, committed before they are answered. Keyed by source; customer_id is filled when the event is resolved.
-     The refs are the aggregator''s ids as the event names them; the body is a hint and amounts never come from it.';
+     The refs are the aggregator''s ids as the event names them; the body is a hint and amounts never come from it. needs_listing: an id is unknown, and the
+     aggregator has to be asked before the event can be handed over. tries counts those that broke, not claims.';
 
 -- ------------------------------------------------------------------------------------------------ outbox and deliveries
 
@@ -704,7 +706,8 @@ GRANT SELECT, INSERT, DELETE ON received TO bankfeed_queue;
 GRANT INSERT (source_id, name, event_type, event_id, customer_ref, login_refs, account_refs, body, state, reason,
               finished_at) ON inbox TO bankfeed_queue;
 GRANT SELECT (source_id, id, received_at, customer_id, name, event_type, event_id, customer_ref, login_refs, account_refs,
-              state, reason, tries, due_at, lease_token, lease_until, finished_at) ON inbox TO bankfeed_queue;
-GRANT UPDATE (customer_id, state, reason, tries, due_at, lease_token, lease_until, finished_at) ON inbox TO bankfeed_queue;
+              state, reason, needs_listing, tries, due_at, lease_token, lease_until, finished_at) ON inbox TO bankfeed_queue;
+GRANT UPDATE (customer_id, state, reason, needs_listing, tries, due_at, lease_token, lease_until, finished_at)
+    ON inbox TO bankfeed_queue;
 GRANT SELECT, UPDATE (due_at, first_attempt_at, lease_token, lease_until) ON delivery_queue TO bankfeed_queue;
 GRANT USAGE ON SEQUENCE customers_id_seq TO bankfeed_app;

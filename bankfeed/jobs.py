@@ -6,6 +6,7 @@ never raises and nobody waits for it.
 
 import asyncio
 from enum import StrEnum
+from time import time
 from typing import Any
 
 import orjson
@@ -44,9 +45,11 @@ def open_redis(url: str) -> ArqRedis:
     pool = BlockingConnectionPool.from_url(
         url, max_connections=10, timeout=2, socket_connect_timeout=2, socket_timeout=5, health_check_interval=15
     )
-    return ArqRedis(
+    redis = ArqRedis(
         pool_or_conn=pool, job_serializer=serialize, job_deserializer=deserialize, default_queue_name=QUEUE_NAME
     )
+    redis.auto_close_connection_pool = True  # the pool is this client's own: closing must not leave its sockets open
+    return redis
 
 
 class Waker:
@@ -63,22 +66,33 @@ class Waker:
             return
         self._wanted.add(kind)
         if kind not in self._sending:
-            task = asyncio.create_task(self._send(kind), name=f"wake {kind}")
-            self._sending[kind] = task
-            task.add_done_callback(lambda _: self._sending.pop(kind, None))
+            self._sending[kind] = asyncio.create_task(self._send(kind), name=f"wake {kind}")
 
     async def _send(self, kind: Wake) -> None:
+        try:
+            await self._send_wanted(kind)
+        finally:  # no await since the last look at what is wanted: a wake after it sends anew, and none falls between
+            del self._sending[kind]
+
+    async def _send_wanted(self, kind: Wake) -> None:
         assert self._redis is not None
         while kind in self._wanted:
             self._wanted.discard(kind)
             try:
                 await self._redis.enqueue_job(kind.value, _expires=WAKE_EXPIRES_S)
+                await self._forget_expired()
             except (RedisError, OSError, TimeoutError) as error:
                 metrics.REDIS_UP.set(0)
                 get_logger().warning("redis.away", kind=kind.value, error=type(error).__name__)
                 return
             metrics.REDIS_UP.set(1)
             await asyncio.sleep(WAKE_PAUSE_S)
+
+    async def _forget_expired(self) -> None:
+        """Take wake-ups out of the queue that have expired: while no worker runs, nobody else does."""
+        assert self._redis is not None
+        expired_ms = (time() - WAKE_EXPIRES_S) * 1000
+        await self._redis.zremrangebyscore(QUEUE_NAME, "-inf", expired_ms)
 
     async def close(self) -> None:
         """Finish what is on its way and close the client. Safe to repeat."""

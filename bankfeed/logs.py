@@ -1,6 +1,7 @@
 """Structured logs: one JSON line an event on standard output. Events are `noun.verb`, facts are key-values with units.
 
-Never logged: tokens, account numbers, payloads, whole bodies.
+Never logged: tokens, account numbers, payloads, whole bodies. Therefore tracebacks are without local variables, which the
+libraries underneath hold too: a frame of the driver or of the HTTP server has the password or the body in it.
 """
 
 import logging
@@ -19,7 +20,7 @@ def configure(process: str, *, log_format: str = "json") -> None:
     renderer: Any = (
         structlog.processors.JSONRenderer(serializer=_as_json)
         if is_json
-        else structlog.dev.ConsoleRenderer(colors=False)
+        else structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
     )
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -27,7 +28,8 @@ def configure(process: str, *, log_format: str = "json") -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if is_json:
-        shared.append(structlog.processors.dict_tracebacks)
+        without_locals = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        shared.append(structlog.processors.ExceptionRenderer(without_locals))
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),

@@ -1,7 +1,8 @@
 """Ingress put together: what listens, what it needs, and in which order it starts and stops."""
 
 import asyncio
-from contextlib import suppress
+from time import monotonic
+from typing import Final
 
 from aiohttp import web
 
@@ -14,6 +15,11 @@ from ingress.console import Console
 from ingress.intake import Intake
 from ingress.sources import Sources
 from ingress.webhooks import Webhooks
+
+FINISH_S: Final = 5.0  # what one look-up and one commit may take
+LINGER_S: Final = 0.3  # in which senders that keep a connection busy use it once more, and are asked to close it
+POLL_S: Final = 0.01
+CANCEL_S: Final = 1.0
 
 
 class Ingress:
@@ -41,7 +47,7 @@ class Ingress:
             await self.listen()
             await until_stopped(self.open(), asyncio.shield(stop))
             if self._committing is not None:
-                await until_stopped(self._committing, stop)
+                await until_stopped(asyncio.shield(self._committing), stop)
         finally:
             stop.cancel()
             await self.close()
@@ -66,20 +72,42 @@ class Ingress:
         get_logger().info("ingress.ready", host=self.settings.host, port=self.settings.port)
 
     async def close(self) -> None:
-        """Stop in order: readiness falls, no new connection, what was accepted is committed, then the pools."""
+        """Stop in order: readiness falls, no new connection, what is in flight is answered, then the pools."""
         self.readiness.is_draining = True
         if self._runner is not None:
+            await self._stop_listening(self._runner)
+        if self._runner is not None and self._intake is not None:
+            await self._finish(self._runner, self._intake)
+        if self._runner is not None:
             await self._runner.cleanup()
-        if self._committing is not None and self._intake is not None:
-            self._committing.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._committing
-            await self._intake.drain()
         if self._waker is not None:
             await self._waker.close()
         if self._database is not None:
             await self._database.close()
         get_logger().info("ingress.stopped")
+
+    async def _stop_listening(self, runner: web.AppRunner) -> None:
+        for site in runner.sites:
+            await site.stop()
+        self.webhooks.stop()
+
+    async def _finish(self, runner: web.AppRunner, intake: Intake) -> None:
+        """Go on until every request is answered; after FINISH_S those that still wait are refused."""
+        committing = self._committing
+        if committing is None or committing.done():  # what waits is committed, whatever became of the group commit
+            committing = asyncio.create_task(intake.run(), name="last commits")
+        await self._wait_for_answers(runner)
+        intake.close()
+        committing.cancel()
+        await asyncio.wait({committing}, timeout=CANCEL_S)  # a Postgres that does not answer does not let go either
+
+    async def _wait_for_answers(self, runner: web.AppRunner) -> None:
+        began = monotonic()
+        while runner.server is not None and runner.server.connections:
+            spent_s = monotonic() - began
+            if spent_s > FINISH_S or (spent_s > LINGER_S and not self.webhooks.busy):
+                return
+            await asyncio.sleep(POLL_S)
 
 
 async def main(settings: Settings) -> None:

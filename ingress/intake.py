@@ -1,23 +1,29 @@
 """Group commit: concurrent events share one INSERT, and each is answered after its commit.
 
 There is no linger: what arrives while the INSERTs are on their way goes into the next. Two may be on their way, so that
-one is prepared while the other waits for the disk. The queue is bounded; past the bound an event is refused at once. A
-commit does not depend on the connection of whoever sent the event.
+one is prepared while the other waits for the disk. The queue is bounded in events and bytes; past a bound an event is
+refused at once. A commit does not depend on whoever sent the event: it goes on when the sender left, and when it took too
+long and the sender was told to come back, who then repeats what is stored already.
 """
 
 import asyncio
 from collections import deque
 from dataclasses import dataclass
 from hashlib import sha256
+from traceback import extract_tb
+from typing import Final
 
 from bankfeed.db import Database
 from bankfeed.db.inbox import Arrival, Incoming, insert_inbox
 from bankfeed.errors import RefusedData, Unavailable
 from bankfeed.jobs import Wake, Waker
+from bankfeed.logs import get_logger
 
-COMMITS_AT_ONCE = 2
-BATCH_EVENTS = 256
-BATCH_BYTES = 8_000_000
+COMMITS_AT_ONCE: Final = 2
+BATCH_EVENTS: Final = 256
+BATCH_BYTES: Final = 8_000_000
+WAITING_BYTES: Final = 64_000_000  # the largest bodies, as many as may wait, would be 500 MB: more than a small pod has
+STORE_S: Final = 4.0  # senders give up after some 5 to 10 s; they are to have an answer before that
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +41,28 @@ class Intake:
         self._waker = waker
         self._most_waiting = most_waiting
         self._queue: deque[_Waiting] = deque()
+        self._waiting_bytes = 0
         self._has_some = asyncio.Event()
         self._count = 0
 
     async def store(self, incoming: Incoming) -> Arrival:
         """Return what became of an event, once that is committed.
 
-        Raises Unavailable where Postgres is away or too many wait, RefusedData where it cannot be stored at all.
+        Raises Unavailable where Postgres is away or slow or too much waits, RefusedData where it cannot be stored at all.
         """
         if len(self._queue) >= self._most_waiting:
             raise Unavailable(f"{self._most_waiting} events wait already")
+        if self._waiting_bytes + len(incoming.body) > WAITING_BYTES:
+            raise Unavailable(f"{self._waiting_bytes} bytes wait already")
         waiting = _Waiting(incoming, self._key(incoming), asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
+        self._waiting_bytes += len(incoming.body)
         self._has_some.set()
-        return await waiting.answer
+        try:
+            async with asyncio.timeout(STORE_S):
+                return await waiting.answer
+        except TimeoutError as error:
+            raise Unavailable(f"no commit within {STORE_S} s") from error
 
     def _key(self, incoming: Incoming) -> tuple[int, str, bytes]:
         """Order events alike in all replicas, and find the same event twice in a batch."""
@@ -69,10 +83,11 @@ class Intake:
             if batch := self._take_batch():
                 await self._commit(batch)
 
-    async def drain(self) -> None:
-        """Commit what still waits."""
+    def close(self) -> None:
+        """Refuse what still waits, and whatever comes."""
+        self._most_waiting = 0
         while self._queue:
-            await self._commit(self._take_batch())
+            _refuse(self._take_batch(), Unavailable("ingress stops"))
 
     def _take_batch(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
@@ -81,6 +96,7 @@ class Intake:
             waiting = self._queue.popleft()
             size_bytes += len(waiting.incoming.body)
             batch.append(waiting)
+        self._waiting_bytes -= size_bytes
         if not self._queue:
             self._has_some.clear()
         return batch
@@ -102,9 +118,12 @@ class Intake:
             await self._commit_one_by_one(ordered, error)
         except Unavailable as error:
             _refuse(ordered, error)
-        except BaseException as error:
-            _refuse(ordered, Unavailable(f"the commit ended: {type(error).__name__}"))
+        except asyncio.CancelledError:
+            _refuse(ordered, Unavailable("ingress stops"))
             raise
+        except Exception as error:  # noqa: BLE001 - one batch that fails must not end the door for all that follow
+            get_logger().error("intake.broken", **_describe(error), events=len(ordered))
+            _refuse(ordered, Unavailable(f"the commit failed: {type(error).__name__}"))
         else:
             for waiting, arrival in zip(ordered, arrivals, strict=True):
                 _answer(waiting, arrival)
@@ -120,6 +139,16 @@ class Intake:
     async def _insert(self, incoming: list[Incoming]) -> tuple[Arrival, ...]:
         async with self._database.queue_statement() as conn:
             return await insert_inbox(conn, incoming)
+
+
+def _describe(error: Exception) -> dict[str, str | None]:
+    """Name an error and its place without its text: Postgres' texts quote the row."""
+    place = extract_tb(error.__traceback__)[-1]
+    return {
+        "error": type(error).__name__,
+        "sqlstate": getattr(error, "sqlstate", None),
+        "at": f"{place.filename}:{place.lineno}",
+    }
 
 
 def _answer(waiting: _Waiting, arrival: Arrival) -> None:

@@ -6,8 +6,9 @@ Nothing is parsed before the sender has proved itself, and nothing is answered 2
 import asyncio
 from functools import lru_cache
 from time import monotonic
+from typing import Final
 
-from aiohttp import web
+from aiohttp import ClientError, web
 
 from bankfeed import metrics
 from bankfeed.aggregators import Notice
@@ -20,8 +21,9 @@ from bankfeed.settings import Settings
 from ingress.intake import Intake
 from ingress.sources import Sources, verify
 
-RETRY_AFTER_S = 5
-ACCEPTED = b'{"status":"OK"}'
+RETRY_AFTER_S: Final = 5
+LAST_BODY_S: Final = 1.0  # what a body may still take once ingress stops
+ACCEPTED: Final = b'{"status":"OK"}'
 
 _count_received = lru_cache(maxsize=256)(metrics.WEBHOOKS_RECEIVED.labels)  # all labels come from closed lists
 
@@ -51,11 +53,22 @@ class Webhooks:
         self._settings = settings
         self._sources: Sources | None = None
         self._intake: Intake | None = None
+        self._reading: set[asyncio.Timeout] = set()
+        self._is_stopping = False
+        self.busy = 0  # requests that are not answered yet
 
     def open(self, sources: Sources, intake: Intake) -> None:
         """Begin to accept."""
         self._sources = sources
         self._intake = intake
+
+    def stop(self) -> None:
+        """Go on answering, and ask each sender to close the connection; bodies that arrive slowly are cut off."""
+        self._is_stopping = True
+        last_at = asyncio.get_running_loop().time() + LAST_BODY_S
+        for deadline in self._reading:
+            if not deadline.expired():
+                deadline.reschedule(min(last_at, deadline.when() or last_at))
 
     def add_routes(self, app: web.Application) -> None:
         """Serve the door's two paths; the second carries the unguessable part."""
@@ -64,6 +77,16 @@ class Webhooks:
 
     async def receive(self, request: web.Request) -> web.Response:
         """Take one webhook."""
+        self.busy += 1
+        try:
+            response = await self._receive(request)
+        finally:
+            self.busy -= 1
+        if self._is_stopping:
+            response.force_close()
+        return response
+
+    async def _receive(self, request: web.Request) -> web.Response:
         began = monotonic()
         dialect = "unknown"
         event = "unknown"
@@ -89,7 +112,7 @@ class Webhooks:
         if self._sources is None:
             raise Refusal(503, "unavailable", "starting; try again")
         try:
-            return await self._sources.get(request.match_info["source"][:64])
+            return await self._sources.get(request.match_info["source"])
         except NotFound as error:
             raise Refusal(404, "not_found", str(error)) from error
         except Unavailable as error:
@@ -101,8 +124,11 @@ class Webhooks:
             raise Refusal(415, "encoded_body", "expected a body without Content-Encoding")
         most = self._settings.body_bytes
         if (request.content_length or 0) <= most:
-            is_all_here = request.content.is_eof()
-            body = request.content.read_nowait() if is_all_here else await self._read_streamed(request, most)
+            try:
+                is_all_here = request.content.is_eof()
+                body = request.content.read_nowait() if is_all_here else await self._read_streamed(request, most)
+            except (ConnectionError, ClientError) as error:
+                raise Refusal(400, "gone", "the sender left before the body was there") from error
             if len(body) <= most:
                 return body
         raise Refusal(413, "too_large", f"expected a body of at most {most} bytes")
@@ -110,12 +136,18 @@ class Webhooks:
     async def _read_streamed(self, request: web.Request, most: int) -> bytes:
         """Read what still arrives, until it is all there or more than `most`."""
         body = bytearray()
+        deadline = asyncio.timeout(LAST_BODY_S if self._is_stopping else self._settings.body_s)
+        self._reading.add(deadline)
         try:
-            async with asyncio.timeout(self._settings.body_s):
+            async with deadline:
                 while len(body) <= most and (chunk := await request.content.readany()):
                     body += chunk
         except TimeoutError as error:
+            if self._is_stopping:
+                raise Refusal(503, "unavailable", "stopping; try again") from error
             raise Refusal(408, "too_slow", f"expected the body within {self._settings.body_s} s") from error
+        finally:
+            self._reading.discard(deadline)
         return bytes(body)
 
     def _verify_and_parse(self, request: web.Request, source: Source, body: bytes) -> Notice:

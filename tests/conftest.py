@@ -82,7 +82,7 @@ async def urls(postgres: LocalPostgres, template: str) -> AsyncIterator[Urls]:
     """A fresh database with the schema and nothing in it."""
     name = f"test_{uuid4().hex[:12]}"
     conn = await asyncpg.connect(postgres.url())
-    await conn.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER bankfeed_owner")
+    await conn.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER bankfeed_owner STRATEGY FILE_COPY")
     yield Urls(
         superuser=postgres.url(database=name),
         owner=postgres.url("bankfeed_owner", name, PASSWORD),

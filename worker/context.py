@@ -1,12 +1,13 @@
 """What every lane of the worker works with."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bankfeed.aggregators import Aggregator
 from bankfeed.db import Database
 from bankfeed.jobs import Waker
 from bankfeed.settings import Settings
+from worker.listings import Listings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,3 +18,4 @@ class Context:
     connectors: Mapping[str, Aggregator]
     waker: Waker
     settings: Settings
+    listings: Listings = field(default_factory=Listings)

@@ -1,57 +1,102 @@
 """The inbox lane: an event becomes one more refresh of each connection it names.
 
 Hand-over (a): the event done and `requested + 1` on each connection it names, in one transaction. An id that is unknown
-causes one listing at the aggregator; what is unknown after it is set aside with its reason.
+causes one listing at the aggregator, which no other event waits for; what is unknown after it is set aside with its
+reason.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID, uuid4
 
 from bankfeed import metrics
-from bankfeed.aggregators import Aggregator
-from bankfeed.db import account, client, connection, inbox
-from bankfeed.db.client import Enrolment
+from bankfeed.db import account, connection, inbox
 from bankfeed.db.inbox import Claimed, Resolved
 from bankfeed.errors import AggregatorError, LeaseLost, Unavailable
 from bankfeed.jobs import Wake
 from bankfeed.logs import get_logger
 from bankfeed.model import ConnectionId, CustomerId, EventType
-from worker.backoff import delay_s
+from worker.backoff import FIRST_S, LONGEST_S, delay_s
 from worker.context import Context
+from worker.discovery import discover
 
 BATCH_EVENTS = 50
-MOST_TRIES = 8
+MOST_TRIES = 8  # of an event that breaks its handling; a try that the aggregator did not answer is none of them
+OUTAGE_S = 3 * 86_400  # as long as a sender of webhooks would go on
 
 
 async def take_inbox(context: Context) -> bool:
-    """Claim a batch of due events and hand each over; False where none was due."""
+    """Hand over a batch of due events, and ask the aggregator for one that names unknown ids; False where none was due."""
+    has_batch = await _take_batch(context)
+    has_unknown = await _take_unknown(context)
+    return has_batch or has_unknown
+
+
+async def _take_batch(context: Context) -> bool:
     token = uuid4()
     async with context.database.queue() as conn:
         events = await inbox.claim_inbox(conn, token=token, lease_s=context.settings.lease_s, limit=BATCH_EVENTS)
     for event in events:
-        outcome = await _take_event(context, event, token)
-        metrics.INBOX_HANDLED.labels(outcome).inc()
-        context.waker.wake(Wake.REFRESH)
+        await _take_event(context, event, token, _hand_over_known)
     return bool(events)
 
 
-async def _take_event(context: Context, event: Claimed, token: UUID) -> str:
+async def _take_unknown(context: Context) -> bool:
+    """Take one event that needs a listing, where fewer run than may: the other slots are for what needs none."""
+    if context.listings.slots.locked():
+        return False
+    token = uuid4()
+    async with context.listings.slots:
+        async with context.database.queue() as conn:
+            events = await inbox.claim_inbox(
+                conn, token=token, lease_s=context.settings.lease_s, limit=1, needs_listing=True
+            )
+        for event in events:
+            await _take_event(context, event, token, _hand_over_unknown)
+    return bool(events)
+
+
+async def _take_event(
+    context: Context, event: Claimed, token: UUID, hand_over: Callable[[Context, Claimed, UUID], Awaitable[str]]
+) -> None:
     try:
-        named = await _list_named(context, event)
-        missing = _missing(event, named)
-        if missing:
-            named += await _discover(context, event, missing)
-            missing = _missing(event, named)
-        return await _hand_over(context, event, token, named=named, missing=missing)
+        outcome = await hand_over(context, event, token)
     except AggregatorError as error:
-        return await _try_later(context, event, token, reason=str(error))
+        outcome = await _wait_for_aggregator(context, event, token, reason=str(error))
     except LeaseLost:
-        return "lost"
+        outcome = "lost"
     except Unavailable:
         raise
     except Exception as error:  # noqa: BLE001 - a poison event is set aside after some tries, and blocks no other
         get_logger().exception("event.broken", event_id=event.id)
-        return await _try_later(context, event, token, reason=f"{type(error).__name__}: {error}")
+        outcome = await _try_again(context, event, token, reason=f"{type(error).__name__}: {error}")
+    metrics.INBOX_HANDLED.labels(outcome).inc()
+    context.waker.wake(Wake.REFRESH)
+
+
+async def _hand_over_known(context: Context, event: Claimed, token: UUID) -> str:
+    """Hand an event over, or leave it to whoever lists at the aggregator."""
+    named = await _list_named(context, event)
+    missing = _missing(event, named)
+    if not missing or _is_vain(context, event, missing):
+        return await _hand_over(context, event, token, named=named, missing=missing)
+    async with context.database.queue() as conn:
+        is_ours = await inbox.mark_needs_listing(conn, event, token=token)
+    return "unknown" if is_ours else "lost"
+
+
+async def _hand_over_unknown(context: Context, event: Claimed, token: UUID) -> str:
+    """Hand an event over after one listing, where its ids are still unknown."""
+    named = await _list_named(context, event)
+    missing = _missing(event, named)
+    if missing and not _is_vain(context, event, missing):
+        named += await discover(context, event, token, missing)
+        missing = _missing(event, named)
+    return await _hand_over(context, event, token, named=named, missing=missing)
+
+
+def _is_vain(context: Context, event: Claimed, missing: frozenset[str]) -> bool:
+    """Tell whether a listing would find nothing. What is announced as new is looked for, whatever was so before."""
+    return event.event_type is not EventType.ACCOUNT_ADDED and context.listings.is_vain(event, missing)
 
 
 async def _list_named(context: Context, event: Claimed) -> tuple[Resolved, ...]:
@@ -63,48 +108,12 @@ def _missing(event: Claimed, named: Sequence[Resolved]) -> frozenset[str]:
     """Tell which ids name nothing that is open; for a deletion what is closed already is known well enough."""
     is_deletion = event.event_type is EventType.BANK_ACCOUNT_DELETED
     known = {resolved.ref for resolved in named if is_deletion or not resolved.is_closed}
-    wanted = {*event.account_refs, *event.login_refs} or {event.customer_ref or ""}
-    return frozenset(wanted - known)
+    return _wanted(event) - known
 
 
-async def _discover(context: Context, event: Claimed, missing: frozenset[str]) -> tuple[Resolved, ...]:
-    """List accounts at the aggregator, client by client, until every id is found; note the logins they are under."""
-    async with context.database.queue() as conn:
-        enrolments = await client.list_enrolments(
-            conn,
-            event.feed_source_id,
-            customer_id=event.source_customer_id,
-            customer_ref=event.customer_ref,
-            limit=context.settings.listed_clients,
-        )
-    aggregator = context.connectors[event.connector]
-    found: list[Resolved] = []
-    for enrolment in enrolments:
-        found += await _discover_client(context, event, enrolment, missing, aggregator)
-        if missing <= {resolved.ref for resolved in found}:
-            break
-    return tuple(found)
-
-
-async def _discover_client(
-    context: Context, event: Claimed, enrolment: Enrolment, missing: frozenset[str], aggregator: Aggregator
-) -> list[Resolved]:
-    listed = await aggregator.list_accounts(enrolment.customer_ref)
-    refs_by_login: dict[str, set[str]] = {}
-    for each in listed:
-        if hits := missing & {each.account_ref, each.login_ref, enrolment.customer_ref}:
-            refs_by_login.setdefault(each.login_ref, set()).update(hits)
-    found = []
-    for login_ref, refs in sorted(refs_by_login.items()):
-        async with context.database.tenant(enrolment.customer_id) as conn:
-            connection_id = await connection.upsert_connection(
-                conn, enrolment.customer_id, enrolment.client_id, source_id=event.feed_source_id, login_ref=login_ref
-            )
-        found += [
-            Resolved(customer_id=enrolment.customer_id, connection_id=connection_id, ref=ref, is_closed=False)
-            for ref in sorted(refs)
-        ]
-    return found
+def _wanted(event: Claimed) -> frozenset[str]:
+    refs = frozenset((*event.account_refs, *event.login_refs))
+    return refs or frozenset([event.customer_ref] if event.customer_ref else [])
 
 
 async def _hand_over(
@@ -127,7 +136,8 @@ async def _hand_over(
             reason = f"unknown at the aggregator: {', '.join(sorted(missing))}"[:500]
             is_ours = await inbox.mark_set_aside(conn, event, token=token, customer_id=owner, reason=reason)
         else:
-            is_ours = await inbox.mark_done(conn, event, token=token, customer_id=owner)
+            reason = "" if _wanted(event) else "names nothing"
+            is_ours = await inbox.mark_done(conn, event, token=token, customer_id=owner, reason=reason)
         if not is_ours:
             raise LeaseLost(f"event {event.id} is held by another worker")
     metrics.REFRESH_COALESCED.inc(coalesced)
@@ -149,13 +159,43 @@ def _only_customer(connections: Sequence[tuple[CustomerId, ConnectionId]]) -> Cu
     return owners.pop() if len(owners) == 1 else None
 
 
-async def _try_later(context: Context, event: Claimed, token: UUID, *, reason: str) -> str:
-    """Give an event back for a later try; after the last one set it aside, so that it blocks nobody."""
-    is_last = event.tries >= MOST_TRIES
+async def _wait_for_aggregator(context: Context, event: Claimed, token: UUID, *, reason: str) -> str:
+    """Give an event back until the aggregator answers; set it aside only after three days."""
+    is_last = event.age_s >= OUTAGE_S
     async with context.database.queue() as conn:
         if is_last:
-            await inbox.mark_set_aside(conn, event, token=token, customer_id=None, reason=reason[:500])
+            await inbox.mark_set_aside(conn, event, token=token, customer_id=None, reason=_storable(reason))
         else:
-            await inbox.mark_waiting(conn, event, token=token, delay_s=delay_s(event.tries), reason=reason[:500])
-    get_logger().warning("event.not_handed_over", event_id=event.id, tries=event.tries, is_last=is_last, reason=reason)
+            wait_s = outage_delay_s(event.age_s)
+            await inbox.mark_waiting(conn, event, token=token, delay_s=wait_s, reason=_storable(reason))
+    get_logger().warning("event.not_handed_over", event_id=event.id, is_last=is_last, reason=reason)
     return "set_aside" if is_last else "later"
+
+
+def outage_delay_s(age_s: float) -> float:
+    """Return how long an event waits for an aggregator that is away: as long as it has waited, at most an hour.
+
+    >>> [outage_delay_s(age_s) for age_s in (0, 15, 40, 86_400)]
+    [15, 15, 40, 3600]
+    """
+    return min(max(age_s, FIRST_S), LONGEST_S)
+
+
+async def _try_again(context: Context, event: Claimed, token: UUID, *, reason: str) -> str:
+    """Give an event that broke its handling back; after the last try set it aside, so that it breaks nothing more."""
+    async with context.database.queue() as conn:
+        tries = await inbox.count_broken_try(conn, event, token=token)
+        if not tries:
+            return "lost"
+        is_last = tries >= MOST_TRIES
+        if is_last:
+            await inbox.mark_set_aside(conn, event, token=token, customer_id=None, reason=_storable(reason))
+        else:
+            await inbox.mark_waiting(conn, event, token=token, delay_s=delay_s(tries), reason=_storable(reason))
+    get_logger().warning("event.not_handed_over", event_id=event.id, tries=tries, is_last=is_last, reason=reason)
+    return "set_aside" if is_last else "later"
+
+
+def _storable(reason: str) -> str:
+    """Return a text that Postgres takes, whatever an exception says: what broke must not break its own record."""
+    return "".join(letter if letter.isprintable() else " " for letter in reason[:500])

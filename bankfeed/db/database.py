@@ -7,7 +7,7 @@ driver calls it.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import Any, Self
 
@@ -89,7 +89,7 @@ class Database:
         Raises Unavailable where Postgres goes away, and RefusedData where a value does not fit its column or a CHECK.
         """
         with _in_our_words():
-            async with pool.acquire(timeout=ACQUIRE_S) as conn, conn.transaction():
+            async with pool.acquire(timeout=ACQUIRE_S) as conn, _lend(conn), conn.transaction(), _lend(conn):
                 yield conn
 
     @asynccontextmanager
@@ -115,7 +115,7 @@ class Database:
     async def queue_statement(self) -> AsyncIterator[Connection]:
         """Lend a connection of bankfeed_queue for one statement, which is a transaction of its own: one round trip."""
         with _in_our_words():
-            async with self.queue_pool.acquire(timeout=5) as conn:
+            async with self.queue_pool.acquire(timeout=5) as conn, _lend(conn):
                 yield conn
 
     async def close(self) -> None:
@@ -132,14 +132,28 @@ class Database:
         self.queue_pool.terminate()
 
 
+@asynccontextmanager
+async def _lend(conn: Connection) -> AsyncIterator[None]:
+    """Drop a connection whose user is cancelled: the driver would first wait for a Postgres that may be frozen."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        with suppress(asyncpg.InterfaceError):  # it is closed already
+            conn.terminate()
+        raise
+
+
 @contextmanager
 def _in_our_words() -> Iterator[None]:
-    """Turn the driver's errors into Unavailable and RefusedData."""
+    """Turn the driver's errors into Unavailable and RefusedData; who was cancelled stays cancelled."""
     try:
         yield
     except REFUSED as error:  # before AWAY: the driver's own DataError is an InterfaceError too
-        raise RefusedData(f"Postgres refused the data: {type(error).__name__}: {error}") from error
+        reason = str(error).partition("\nDETAIL")[0]  # the detail quotes the row
+        raise RefusedData(f"Postgres refused the data: {type(error).__name__}: {reason}") from error
     except AWAY as error:
+        if (task := asyncio.current_task()) and task.cancelling():
+            raise asyncio.CancelledError from error  # the rollback on a dropped connection fails
         raise Unavailable(f"Postgres does not answer: {type(error).__name__}") from error
 
 

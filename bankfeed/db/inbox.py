@@ -1,7 +1,7 @@
 """The inbox: inbound events, committed before they are answered and claimed by workers. All as the queue role."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
@@ -31,15 +31,15 @@ class Incoming:
     customer_ref: str | None
     login_refs: tuple[str, ...]
     account_refs: tuple[str, ...]
-    body: bytes
+    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
-    """An event that this worker holds until `lease_until`.
+    """An event that this worker holds until its lease ends.
 
     `feed_source_id` is the source whose aggregator ids the event speaks; `source_customer_id` is None for a source of the
-    whole platform. `tries` counts this one.
+    whole platform. `age_s` is how long ago it came, by Postgres' clock.
     """
 
     source_id: SourceId
@@ -49,7 +49,7 @@ class Claimed:
     customer_ref: str | None
     login_refs: tuple[str, ...]
     account_refs: tuple[str, ...]
-    tries: int
+    age_s: float
     connector: str
     feed_source_id: SourceId
     source_customer_id: CustomerId | None
@@ -126,25 +126,32 @@ async def insert_inbox(conn: Connection, incoming: Sequence[Incoming]) -> tuple[
     )
 
 
-async def claim_inbox(conn: Connection, *, token: UUID, lease_s: float, limit: int) -> tuple[Claimed, ...]:
-    """Claim due events, oldest first. A claim moves the due time to the lease's end, where an abandoned one is due again."""
+async def claim_inbox(
+    conn: Connection, *, token: UUID, lease_s: float, limit: int, needs_listing: bool = False
+) -> tuple[Claimed, ...]:
+    """Claim due events, oldest first: those that wait for a listing at the aggregator, or those that do not.
+
+    A claim moves the due time to the lease's end, where an abandoned one is due again. It is not a try.
+    """
     rows = await conn.fetch(
         """
         WITH due AS (
             SELECT source_id, id, received_at FROM inbox
-            WHERE state = 'waiting' AND due_at <= now()
+            WHERE state = 'waiting' AND needs_listing = $4 AND due_at <= now()
             ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED
         )
         UPDATE inbox i SET lease_token = $1, lease_until = now() + make_interval(secs => $2),
-                           due_at = now() + make_interval(secs => $2), tries = i.tries + 1
+                           due_at = now() + make_interval(secs => $2)
         FROM due JOIN sources s ON s.id = due.source_id
         WHERE i.source_id = due.source_id AND i.id = due.id AND i.received_at = due.received_at
-        RETURNING i.source_id, i.id, i.received_at, i.event_type, i.customer_ref, i.login_refs, i.account_refs, i.tries,
+        RETURNING i.source_id, i.id, i.received_at, i.event_type, i.customer_ref, i.login_refs, i.account_refs,
+                  extract(epoch FROM now() - i.received_at)::float8 AS age_s,
                   s.connector, coalesce(s.bound_to, s.id) AS feed_source_id, s.customer_id AS source_customer_id
         """,
         token,
         lease_s,
         limit,
+        needs_listing,
     )
     claimed = [
         Claimed(
@@ -158,6 +165,23 @@ async def claim_inbox(conn: Connection, *, token: UUID, lease_s: float, limit: i
         for row in rows
     ]
     return tuple(sorted(claimed, key=lambda event: event.id))
+
+
+async def renew_event(conn: Connection, event: Claimed, *, token: UUID, lease_s: float) -> bool:
+    """Make the lease on an event last `lease_s` from now; False where it went to another worker."""
+    renewed = await conn.fetchval(
+        """
+        UPDATE inbox SET lease_until = now() + make_interval(secs => $5), due_at = now() + make_interval(secs => $5)
+        WHERE source_id = $1 AND id = $2 AND received_at = $3 AND state = 'waiting' AND lease_token = $4
+        RETURNING true
+        """,
+        event.source_id,
+        event.id,
+        event.received_at,
+        token,
+        lease_s,
+    )
+    return bool(renewed)
 
 
 async def list_named_connections(conn: Connection, event: Claimed) -> tuple[Resolved, ...]:
@@ -243,6 +267,38 @@ async def mark_waiting(conn: Connection, event: Claimed, *, token: UUID, delay_s
         reason,
     )
     return bool(done)
+
+
+async def mark_needs_listing(conn: Connection, event: Claimed, *, token: UUID) -> bool:
+    """Give an event back, due at once for whoever lists at the aggregator; False where the lease went elsewhere."""
+    done = await conn.fetchval(
+        """
+        UPDATE inbox SET lease_token = NULL, lease_until = NULL, needs_listing = true, due_at = now()
+        WHERE source_id = $1 AND id = $2 AND received_at = $3 AND state = 'waiting' AND lease_token = $4
+        RETURNING true
+        """,
+        event.source_id,
+        event.id,
+        event.received_at,
+        token,
+    )
+    return bool(done)
+
+
+async def count_broken_try(conn: Connection, event: Claimed, *, token: UUID) -> int:
+    """Count a try of an event that broke; return how many did, 0 where the lease went to another worker."""
+    tries: int | None = await conn.fetchval(
+        """
+        UPDATE inbox SET tries = tries + 1
+        WHERE source_id = $1 AND id = $2 AND received_at = $3 AND state = 'waiting' AND lease_token = $4
+        RETURNING tries
+        """,
+        event.source_id,
+        event.id,
+        event.received_at,
+        token,
+    )
+    return tries or 0
 
 
 async def get_inbox_state(conn: Connection) -> InboxState:

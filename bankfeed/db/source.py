@@ -1,7 +1,7 @@
 """Sources: the doors through which webhooks come in, and institutions, which they name."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bankfeed.db.database import Connection
 from bankfeed.model import CustomerId, SourceId
@@ -20,7 +20,7 @@ class Source:
     connector: str
     dialect: str
     verifier: str
-    secrets: tuple[str, ...]
+    secrets: tuple[str, ...] = field(repr=False)
 
 
 async def find_source(conn: Connection, slug: str) -> Source | None:

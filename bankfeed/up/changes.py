@@ -17,7 +17,7 @@ WORDS: Final[Mapping[str, str]] = {
     "shadowed": "shadow",
     "returned": "returned",
     "removed": "removed",
-    "merged": "merged",
+    "merged": "joined",
 }
 
 

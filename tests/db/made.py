@@ -97,11 +97,15 @@ async def receive(database: Database, *incoming: Incoming) -> list[str]:
         return [arrival.value for arrival in await insert_inbox(conn, incoming)]
 
 
-async def claim_events(database: Database, *, lease_s: float = LEASE_S, limit: int = 50) -> tuple[Any, list[Claimed]]:
+async def claim_events(
+    database: Database, *, lease_s: float = LEASE_S, limit: int = 50, needs_listing: bool = False
+) -> tuple[Any, list[Claimed]]:
     """Claim due events under a new token; return the token and them."""
     token = uuid4()
     async with database.queue() as conn:
-        return token, list(await claim_inbox(conn, token=token, lease_s=lease_s, limit=limit))
+        return token, list(
+            await claim_inbox(conn, token=token, lease_s=lease_s, limit=limit, needs_listing=needs_listing)
+        )
 
 
 async def wait_until_blocked(superuser: asyncpg.Connection, sessions: int = 1) -> None:

@@ -19,7 +19,7 @@ READ_BY_QUEUE = {
     "accounts": "customer_id id connection_id source_id aggregator_id state",
     "received": "source_id event_id body_sha256 received_at",
     "inbox": "source_id id received_at customer_id name event_type event_id customer_ref login_refs account_refs state"
-    " reason tries due_at lease_token lease_until finished_at",
+    " reason needs_listing tries due_at lease_token lease_until finished_at",
     "delivery_queue": "customer_id delivery_id endpoint_id outbox_id created_at due_at attempts first_attempt_at"
     " lease_token lease_until",
     "schema_version": "version loaded_at",
@@ -27,7 +27,7 @@ READ_BY_QUEUE = {
 UPDATED_BY_QUEUE = {
     "connections": "requested claimed due_at next_update_at lease_token lease_until repair_hinted_at",
     "accounts": "delete_hinted_at",
-    "inbox": "customer_id state reason tries due_at lease_token lease_until finished_at",
+    "inbox": "customer_id state reason needs_listing tries due_at lease_token lease_until finished_at",
     "delivery_queue": "due_at first_attempt_at lease_token lease_until",
 }
 INSERTED_BY_QUEUE = {

@@ -13,13 +13,16 @@ from bankfeed.db.client import upsert_enrolment
 from bankfeed.db.inbox import (
     Resolved,
     claim_inbox,
+    count_broken_try,
     delete_received,
     get_inbox_state,
     insert_inbox,
     list_named_connections,
     mark_done,
+    mark_needs_listing,
     mark_set_aside,
     mark_waiting,
+    renew_event,
 )
 from bankfeed.errors import RefusedData
 from bankfeed.model import EventType
@@ -128,12 +131,12 @@ async def test_a_claim_tells_what_came(database: Database, sources: Sources) -> 
     _, [claimed] = await claim_events(database)
     assert (("1", "2"), (), "77") == (claimed.account_refs, claimed.login_refs, claimed.customer_ref)
     assert (sources.ledgersync, sources.finicity) == (claimed.source_id, claimed.feed_source_id)
-    assert (EventType.TRANSACTIONS_REFRESHED, "finicity", None, 1) == (
+    assert (EventType.TRANSACTIONS_REFRESHED, "finicity", None) == (
         claimed.event_type,
         claimed.connector,
         claimed.source_customer_id,
-        claimed.tries,
     )
+    assert 0 < claimed.age_s < 60
 
 
 async def test_the_oldest_are_claimed_first(database: Database, sources: Sources) -> None:
@@ -158,11 +161,14 @@ async def test_an_abandoned_event_is_due_again(database: Database, sources: Sour
     await receive(database, make_incoming(sources.finicity, "e1"))
     old, [event] = await claim_events(database, lease_s=OVER_S)
     new, [again] = await claim_events(database)
-    assert (event.id, 1, 2) == (again.id, event.tries, again.tries)
+    assert event.id == again.id
     async with database.queue() as conn:
         assert not await mark_done(conn, event, token=old, customer_id=None)
         assert not await mark_set_aside(conn, event, token=old, customer_id=None, reason="late")
         assert not await mark_waiting(conn, event, token=old, delay_s=0, reason="late")
+        assert not await mark_needs_listing(conn, event, token=old)
+        assert not await renew_event(conn, event, token=old, lease_s=60)
+        assert 0 == await count_broken_try(conn, event, token=old)
         assert await mark_done(conn, again, token=new, customer_id=None)
         assert not await mark_done(conn, again, token=new, customer_id=None)
 
@@ -186,7 +192,44 @@ async def test_what_waits_is_due_after_its_delay(database: Database, sources: So
         assert await mark_waiting(conn, first, token=token, delay_s=3600, reason="the aggregator is away")
         assert await mark_waiting(conn, second, token=token, delay_s=0, reason="")
     _, due = await claim_events(database)
-    assert [(second.id, 2)] == [(event.id, event.tries) for event in due]
+    assert [second.id] == [event.id for event in due]
+
+
+async def test_a_claim_is_no_try(database: Database, sources: Sources, superuser: asyncpg.Connection) -> None:
+    """Only what broke is counted: a worker that was killed, or an aggregator that was away, uses nothing up."""
+    await receive(database, make_incoming(sources.finicity, "e1"))
+    await claim_events(database, lease_s=OVER_S)
+    token, [event] = await claim_events(database)
+    async with database.queue() as conn:
+        await mark_waiting(conn, event, token=token, delay_s=0, reason="the aggregator is away")
+    assert 0 == await superuser.fetchval("SELECT tries FROM inbox")
+    token, [event] = await claim_events(database)
+    async with database.queue() as conn:
+        assert [1, 2] == [await count_broken_try(conn, event, token=token) for _ in range(2)]
+
+
+async def test_what_needs_a_listing_is_claimed_apart(database: Database, sources: Sources) -> None:
+    """An event given to whoever lists is due at once for them, also when it waited, and for nobody else."""
+    await receive(database, make_incoming(sources.finicity, "e1"), make_incoming(sources.finicity, "e2"))
+    token, [first, second] = await claim_events(database)
+    async with database.queue() as conn:
+        assert await mark_needs_listing(conn, first, token=token)
+        assert await mark_waiting(conn, second, token=token, delay_s=0, reason="")
+    token, [to_list] = await claim_events(database, needs_listing=True)
+    assert first.id == to_list.id
+    async with database.queue() as conn:
+        await mark_waiting(conn, to_list, token=token, delay_s=0, reason="the aggregator is away")
+    assert [second.id] == [event.id for event in (await claim_events(database))[1]]
+    assert [first.id] == [event.id for event in (await claim_events(database, needs_listing=True))[1]]
+
+
+async def test_a_renewed_event_is_not_claimed(database: Database, sources: Sources) -> None:
+    """A lease that is renewed lasts from then on."""
+    await receive(database, make_incoming(sources.finicity, "e1"))
+    token, [event] = await claim_events(database, lease_s=OVER_S)
+    async with database.queue() as conn:
+        assert await renew_event(conn, event, token=token, lease_s=60)
+    assert (await claim_events(database))[1] == []
 
 
 async def test_what_waits_is_counted(database: Database, sources: Sources) -> None:

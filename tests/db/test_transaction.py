@@ -400,16 +400,17 @@ async def test_a_pull_is_recorded_once(book: Book) -> None:
 
 
 async def test_held_pulls_keep_their_rows_exactly(ground: Ground, book: Book) -> None:
-    """What was held comes back as it was pulled: amounts, dates, ids; applied ones and earlier ones do not."""
+    """What was held comes back as it was pulled: amounts, dates, ids; applied, earlier and later ones do not."""
+    later = AT + timedelta(hours=2)
     values = replace(COFFEE, amount=Decimal("-20.10"), memo='"\\ ☕')
     rows = (Reported(aggregator_id="1", state=ACTIVE, values=values, raw_amount="-20.1", raw_transacted_at=7),)
     await book.insert_pull()
     await book.insert_pull(outcome="held", rows=rows, balance=Decimal("100.10"), balance_on=TO_ON, attempted_at=AT)
     await book.insert_pull(outcome="failed", error="away")
     async with ground.app() as conn:
-        held = await list_held_pulls(conn, ground.tenant.customer_id, book.account_id, after=None)
-        later = AT + timedelta(hours=2)
-        assert () == await list_held_pulls(conn, ground.tenant.customer_id, book.account_id, after=later)
+        held = await list_held_pulls(conn, ground.tenant.customer_id, book.account_id, after=None, until=later)
+        assert () == await list_held_pulls(conn, ground.tenant.customer_id, book.account_id, after=later, until=later)
+        assert () == await list_held_pulls(conn, ground.tenant.customer_id, book.account_id, after=None, until=AT)
     expected = make_pull(at=later, rows=rows, balance=Decimal("100.10"), balance_on=TO_ON, attempted_at=AT)
     assert (expected,) == held
     assert "-20.10" == str(held[0].rows[0].values.amount)

@@ -234,7 +234,10 @@ def test_changes_are_printed_and_delivered(up: Up) -> None:
     assert event["status"] == 204
     assert up.process is not None
     assert up.process.stdout is not None
-    assert any(word in up.process.stdout.readline() for word in ("new", "posted", "shadow", "removed", "updated"))
+    printed = up.process.stdout.readline()
+    assert any(word in printed for word in ("new", "posted", "shadow", "returned", "removed", "updated", "joined")), (
+        printed
+    )
 
 
 def test_both_processes_show_metrics(up: Up) -> None:

@@ -1,0 +1,47 @@
+"""What this process knows of its own listings: how many may run, and which ids they looked for in vain.
+
+Only a saving. A process that forgets all of it lists once more than it had to.
+"""
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+
+from bankfeed.db.inbox import Claimed
+
+AT_ONCE = 2  # one that waits for a slow aggregator leaves room for another
+MISS_S = 180.0
+MOST_MISSES = 10_000
+
+_Miss = tuple[int, int | None, str | None, str]  # a source, within which customer and aggregator's customer, and the id
+
+
+class Listings:
+    """`slots` bounds the listings that run at once; the misses are kept for `MISS_S`, the newest `MOST_MISSES` of them."""
+
+    def __init__(self, *, clock: Callable[[], float] = monotonic) -> None:
+        self.slots = asyncio.Semaphore(AT_ONCE)
+        self._clock = clock
+        self._missed_at: dict[_Miss, float] = {}
+
+    def miss(self, event: Claimed, refs: frozenset[str]) -> None:
+        """Remember ids that a complete listing, made for this event, did not find."""
+        for key in _keys(event, refs):
+            self._missed_at.pop(key, None)
+            self._missed_at[key] = self._clock()
+        while len(self._missed_at) > MOST_MISSES:
+            del self._missed_at[next(iter(self._missed_at))]
+
+    def find(self, refs: frozenset[str]) -> None:
+        """Forget that ids were looked for in vain: they are there now."""
+        for key in [key for key in self._missed_at if key[-1] in refs]:
+            del self._missed_at[key]
+
+    def is_vain(self, event: Claimed, refs: frozenset[str]) -> bool:
+        """Tell whether all of these ids were looked for in vain a moment ago, in the same place."""
+        since = self._clock() - MISS_S
+        return all(self._missed_at.get(key, since) > since for key in _keys(event, refs))
+
+
+def _keys(event: Claimed, refs: frozenset[str]) -> list[_Miss]:
+    return [(event.feed_source_id, event.source_customer_id, event.customer_ref, ref) for ref in sorted(refs)]
