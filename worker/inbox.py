@@ -130,6 +130,7 @@ async def _hand_over(
                 source_id=event.feed_source_id,
                 customer_id=event.source_customer_id,
                 account_refs=event.account_refs,
+                connections=connections,
             )
         owner = _only_customer(connections)
         if missing:

@@ -195,16 +195,27 @@ async def clear_delete_hints(
 
 
 async def hint_deleted(
-    conn: Connection, *, source_id: int, customer_id: CustomerId | None, account_refs: Sequence[str]
+    conn: Connection,
+    *,
+    source_id: int,
+    customer_id: CustomerId | None,
+    account_refs: Sequence[str],
+    connections: Sequence[tuple[CustomerId, ConnectionId]],
 ) -> None:
-    """Note that an event says these accounts were deleted, as the queue role; the next refresh asks the aggregator."""
+    """Note that an event says accounts were deleted, as the queue role; the next refresh asks the aggregator.
+
+    They are those it names, or where it names none all of the connections it is about.
+    """
     await conn.execute(
         """
         UPDATE accounts SET delete_hinted_at = clock_timestamp()
-        WHERE source_id = $1 AND aggregator_id = ANY ($3::text[]) AND state = 'open'
-          AND ($2::bigint IS NULL OR customer_id = $2)
+        WHERE source_id = $1 AND state = 'open' AND ($2::bigint IS NULL OR customer_id = $2)
+          AND (aggregator_id = ANY ($3::text[]) OR (cardinality($3::text[]) = 0 AND (customer_id, connection_id) IN
+               (SELECT * FROM unnest($4::bigint[], $5::bigint[]))))
         """,
         source_id,
         customer_id,
         list(account_refs),
+        [customer_id for customer_id, _ in connections],
+        [connection_id for _, connection_id in connections],
     )

@@ -67,7 +67,9 @@ async def pulled(ground: Ground, account_id: AccountId, *, balance: Decimal | No
 async def hint(ground: Ground) -> None:
     async with ground.database.queue() as conn:
         await request_refreshes(conn, [(ground.tenant.customer_id, ground.connection_id)])
-        await hint_deleted(conn, source_id=ground.sources.finicity, customer_id=None, account_refs=["5001"])
+        await hint_deleted(
+            conn, source_id=ground.sources.finicity, customer_id=None, account_refs=["5001"], connections=[]
+        )
 
 
 async def test_an_account_is_new_once(
@@ -181,7 +183,7 @@ async def test_a_hint_is_for_the_accounts_named(
         (ground.sources.finicity, None, "5"),
     ):
         async with ground.database.queue() as conn:
-            await hint_deleted(conn, source_id=source_id, customer_id=customer_id, account_refs=[ref])  # type: ignore[arg-type]
+            await hint_deleted(conn, source_id=source_id, customer_id=customer_id, account_refs=[ref], connections=[])  # type: ignore[arg-type]
         assert 0 == await hints(superuser)
     await hint(ground)
     assert 1 == await hints(superuser)

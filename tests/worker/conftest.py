@@ -58,8 +58,10 @@ class Bench:
         """Link a bank at Finbank, for the tenant's client."""
         return await self.finbank.link(self.tenant.customer_ref, *kinds)
 
-    async def receive(self, event_type: EventType, *account_refs: int | str, event_id: str | None = None) -> None:
-        """Put an event of the LedgerSync door into the inbox."""
+    async def receive(
+        self, event_type: EventType, *account_refs: int | str, event_id: str | None = None, login_ref: int | None = None
+    ) -> None:
+        """Put an event of the LedgerSync door into the inbox; of a login, if given."""
         refs = tuple(str(ref) for ref in account_refs)
         incoming = Incoming(
             source_id=self.sources.ledgersync,
@@ -67,7 +69,7 @@ class Bench:
             event_type=event_type,
             event_id=event_id,
             customer_ref=None,
-            login_refs=(),
+            login_refs=() if login_ref is None else (str(login_ref),),
             account_refs=refs,
             body=orjson.dumps({"accounts": refs}),
         )

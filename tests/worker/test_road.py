@@ -76,6 +76,22 @@ async def test_a_deletion_is_believed_when_the_aggregator_agrees(bench: Bench, s
     assert 2 == [event["eventType"] for event in subscriber.events].count("bankAccountDeleted")
 
 
+async def test_a_deleted_login_closes_with_all_its_accounts(bench: Bench) -> None:
+    """A deletion that names only the login is about all of its accounts; still only the aggregator's word closes them."""
+    link = await bench.link("checking", "savings")
+    await bench.receive(EventType.ACCOUNT_ADDED, *link.accounts.values())
+    await bench.work()
+    await bench.receive(EventType.BANK_ACCOUNT_DELETED, login_ref=link.login_id)
+    await bench.work()
+    assert 2 == await bench.one("SELECT count(*) FROM accounts WHERE state = 'open'")
+    for account_id in link.accounts.values():
+        await bench.finbank.control("DELETE", f"accounts/{account_id}")
+    await bench.receive(EventType.BANK_ACCOUNT_DELETED, login_ref=link.login_id)
+    await bench.work()
+    assert 0 == await bench.one("SELECT count(*) FROM accounts WHERE state = 'open'")
+    assert "closed" == await bench.one("SELECT state::text FROM connections")
+
+
 async def test_a_broken_login_needs_a_person_until_a_pull_succeeds(bench: Bench, subscriber: Subscriber) -> None:
     """A code for the account holder sets needs_person; only a successful pull clears it, and then subscribers hear of it."""
     link = await bench.link("checking")
