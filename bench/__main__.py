@@ -35,7 +35,7 @@ def main(*, is_full: bool, only: str | None) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     folder = Path(tempfile.mkdtemp(prefix="bankfeed-bench-"))
     try:
-        with LocalPostgres(folder / "postgres") as postgres, LocalRedis(folder / "redis") as redis:
+        with LocalPostgres(folder) as postgres, LocalRedis(folder) as redis:
             asyncio.run(_run(chosen, Ground(folder=folder, postgres=postgres, redis=redis, say=console.print), console))
     finally:
         erase(folder)

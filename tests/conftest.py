@@ -47,14 +47,14 @@ def folder() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def postgres(folder: Path) -> Iterator[LocalPostgres]:
     """A Postgres of our own; without fsync, because no test here pulls the plug of the machine."""
-    with LocalPostgres(folder / "postgres", settings={"fsync": "off"}) as server:
+    with LocalPostgres(folder, settings={"fsync": "off"}) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def redis(folder: Path) -> Iterator[LocalRedis]:
     """A Redis of our own."""
-    with LocalRedis(folder / "redis") as server:
+    with LocalRedis(folder) as server:
         yield server
 
 
