@@ -15,11 +15,12 @@ from bankfeed.db import Database
 from bankfeed.db.connection import ConnectionLine, count_due_connections, list_connection_lines
 from bankfeed.db.customer import list_customer_ids
 from bankfeed.db.delivery import OutboxState, get_outbox_state
-from bankfeed.db.inbox import InboxState, get_inbox_state
+from bankfeed.db.inbox import InboxState, SetAside, get_inbox_state, list_set_aside
 from bankfeed.runenv import get_environ
 from bankfeed.settings import Settings
 
 MOST_LINES: Final = 500
+MOST_SET_ASIDE: Final = 5
 WATCH_S: Final = 2.0
 HEADS: Final = ("customer", "client", "institution", "state", "accounts", "transactions", "age", "waiting")
 STYLES: Final = {"active": "green", "needs_person": "red", "waiting": "yellow", "closed": "dim"}
@@ -34,13 +35,16 @@ class Status:
     due: int
     inbox: InboxState
     deliveries: OutboxState
+    set_aside: Sequence[SetAside] = ()
 
     def backlog(self) -> tuple[str, ...]:
         """Write what waits, for a person."""
         inbox, deliveries = self.inbox, self.deliveries
+        aside = (f"  {each.source} {each.name}, {age(each.age_s)} ago: {each.reason}" for each in self.set_aside)
         cut = (f"only the first {len(self.connections)} connections are shown",) if self.is_cut else ()
         return (
             f"inbox       {inbox.waiting} waiting (oldest {age(inbox.oldest_age_s)}), {inbox.set_aside} set aside",
+            *aside,
             f"refreshes   {self.due} due",
             f"deliveries  {deliveries.due} due (oldest {age(deliveries.oldest_due_age_s)}), {deliveries.later} later",
             *cut,
@@ -59,6 +63,7 @@ async def read_status(database: Database) -> Status:
         customer_ids = await list_customer_ids(conn)
         inbox, deliveries = await get_inbox_state(conn), await get_outbox_state(conn)
         due = await count_due_connections(conn)
+        set_aside = await list_set_aside(conn, limit=MOST_SET_ASIDE)
     lines: list[ConnectionLine] = []
     for customer_id in customer_ids:
         if len(lines) > MOST_LINES:
@@ -66,7 +71,12 @@ async def read_status(database: Database) -> Status:
         async with database.tenant(customer_id) as conn:
             lines += await list_connection_lines(conn, customer_id, limit=MOST_LINES + 1)
     return Status(
-        connections=lines[:MOST_LINES], is_cut=len(lines) > MOST_LINES, due=due, inbox=inbox, deliveries=deliveries
+        connections=lines[:MOST_LINES],
+        is_cut=len(lines) > MOST_LINES,
+        due=due,
+        inbox=inbox,
+        deliveries=deliveries,
+        set_aside=set_aside,
     )
 
 
@@ -111,6 +121,7 @@ def as_program(status: Status) -> str:
             "isCut": status.is_cut,
             "refreshesDue": status.due,
             "inbox": status.inbox,
+            "setAside": status.set_aside,
             "deliveries": status.deliveries,
         }
     ).decode()

@@ -74,6 +74,17 @@ class InboxState:
     oldest_age_s: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetAside:
+    """An event that was set aside, and why; `source` is the slug of its door."""
+
+    source: str
+    name: str
+    event_id: str | None
+    reason: str
+    age_s: float
+
+
 async def insert_inbox(conn: Connection, incoming: Sequence[Incoming]) -> tuple[Arrival, ...]:
     """Store events in one statement, repeats once; return what became of each, in order.
 
@@ -312,6 +323,19 @@ async def get_inbox_state(conn: Connection) -> InboxState:
         """
     )
     return InboxState(**row)
+
+
+async def list_set_aside(conn: Connection, *, limit: int) -> tuple[SetAside, ...]:
+    """List the latest events that were set aside, newest first."""
+    rows = await conn.fetch(
+        """
+        SELECT s.slug AS source, i.name, i.event_id, i.reason, extract(epoch FROM now() - i.received_at)::float8 AS age_s
+        FROM inbox i JOIN sources s ON s.id = i.source_id
+        WHERE i.state = 'set_aside' ORDER BY i.received_at DESC, i.id DESC LIMIT $1
+        """,
+        limit,
+    )
+    return tuple(SetAside(**row) for row in rows)
 
 
 async def delete_received(conn: Connection, *, days: int, limit: int) -> int:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import asyncpg
 import msgspec
 import pytest
 
@@ -128,8 +129,22 @@ async def test_status_of_an_empty_database(urls: Urls) -> None:
         "isCut": False,
         "refreshesDue": 0,
         "inbox": {"waiting": 0, "set_aside": 0, "oldest_age_s": 0.0},
+        "setAside": [],
         "deliveries": {"due": 0, "later": 0, "oldest_due_age_s": 0.0},
     }
+
+
+async def test_status_lists_what_was_set_aside(urls: Urls, owner: object, superuser: asyncpg.Connection) -> None:
+    """An event that nobody could place is shown with its door and its reason."""
+    await make_sources(owner)
+    await superuser.execute(
+        "INSERT INTO inbox (source_id, name, event_type, body, state, reason, finished_at) "
+        "SELECT id, 'accountAdded', 'accountAdded', '', 'set_aside', 'unknown at the aggregator: 1542', now() "
+        "FROM sources WHERE slug = 'ledgersync'"
+    )
+    shown = run("status", environ=urls.environ()).stdout
+    assert "1 set aside" in shown
+    assert "ledgersync accountAdded, 0 s ago: unknown at the aggregator: 1542" in shown
 
 
 async def test_send_event_refuses_an_unknown_source(urls: Urls, owner: object) -> None:
