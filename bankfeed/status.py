@@ -118,10 +118,10 @@ def as_program(status: Status) -> str:
     return msgspec.json.encode(
         {
             "connections": status.connections,
-            "isCut": status.is_cut,
-            "refreshesDue": status.due,
+            "is_cut": status.is_cut,
+            "refreshes_due": status.due,
             "inbox": status.inbox,
-            "setAside": status.set_aside,
+            "set_aside": status.set_aside,
             "deliveries": status.deliveries,
         }
     ).decode()

@@ -126,10 +126,10 @@ async def test_status_of_an_empty_database(urls: Urls) -> None:
     shown = msgspec.json.decode(run("status", "--json", environ=urls.environ()).stdout)
     assert shown == {
         "connections": [],
-        "isCut": False,
-        "refreshesDue": 0,
+        "is_cut": False,
+        "refreshes_due": 0,
         "inbox": {"waiting": 0, "set_aside": 0, "oldest_age_s": 0.0},
-        "setAside": [],
+        "set_aside": [],
         "deliveries": {"due": 0, "later": 0, "oldest_due_age_s": 0.0},
     }
 
