@@ -14,6 +14,7 @@ from bankfeed.errors import BadRequest
 
 MAX_REFS: Final = 1_000
 MAX_REF_CHARS: Final = 64
+_REF_LIMIT: Final = 10**MAX_REF_CHARS
 MAX_EVENT_ID_CHARS: Final = 200
 MAX_NAME_CHARS: Final = 64
 
@@ -147,7 +148,7 @@ def find_ref(value: object) -> str | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
-        return str(value) if abs(value) < 10**MAX_REF_CHARS else None
+        return str(value) if abs(value) < _REF_LIMIT else None
     ref = value.strip() if isinstance(value, str) else ""
     return ref if ref and ref.isprintable() and len(ref) <= MAX_REF_CHARS else None
 
