@@ -138,14 +138,21 @@ async def test_a_ledger_entry_follows_its_movement(bench: Bench) -> None:
     account_id = link.accounts["checking"]
     await bench.receive(EventType.ACCOUNT_ADDED, account_id)
     await bench.work()
-    texts = ("JUNIPER MARKET", "TRATTORIA LUNA", "PRAIRIE FUEL", "MARGIN NOTES BOOKS", "CITY HARDWARE")
+    booked = {
+        "JUNIPER MARKET": Decimal("-63.17"),
+        "TRATTORIA LUNA": Decimal("-42.00"),
+        "PRAIRIE FUEL": Decimal("-1.00"),
+        "MARGIN NOTES BOOKS": Decimal("-23.80"),
+        "CITY HARDWARE": Decimal("-88.25"),
+    }
     await bench.superuser.execute(
         """
         INSERT INTO ledger_entries (customer_id, client_id, transaction_id, reference, entered_on)
         SELECT customer_id, client_id, id, description, transacted_on FROM transactions
-        WHERE state = 'pending' AND description = ANY ($1)
+        WHERE state = 'pending' AND (description, amount) IN (SELECT * FROM unnest($1::text[], $2::numeric[]))
         """,
-        texts,
+        list(booked),
+        list(booked.values()),
     )
     for _ in range(3):
         await bench.finbank.pass_nights()
