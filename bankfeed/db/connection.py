@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from bankfeed.db.database import Connection
-from bankfeed.errors import LeaseLost, NotFound
+from bankfeed.errors import LeaseLost
 from bankfeed.model import ClientId, ConnectionId, CustomerId, SourceId
 
 
@@ -315,16 +315,6 @@ async def close_connection_without_accounts(conn: Connection, lease: Lease) -> b
         lease.connection_id,
     )
     return bool(closed)
-
-
-async def get_connection_state(conn: Connection, customer_id: CustomerId, connection_id: ConnectionId) -> str:
-    """Return a connection's state. Raises NotFound."""
-    state: str | None = await conn.fetchval(
-        "SELECT state FROM connections WHERE customer_id = $1 AND id = $2", customer_id, connection_id
-    )
-    if state is None:
-        raise NotFound(f"there is no connection {connection_id}")
-    return state
 
 
 async def list_connection_lines(conn: Connection, customer_id: CustomerId, *, limit: int) -> tuple[ConnectionLine, ...]:

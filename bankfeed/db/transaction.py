@@ -227,29 +227,3 @@ def _days_before(day: date, days: int) -> date:
 
 def _days_after(day: date, days: int) -> date:
     return day + timedelta(days=days) if (date.max - day).days > days else date.max
-
-
-async def count_by_state(conn: Connection, customer_id: CustomerId, account_id: AccountId) -> dict[str, int]:
-    """Count an account's rows by state."""
-    rows = await conn.fetch(
-        "SELECT state, count(*) FROM transactions WHERE customer_id = $1 AND account_id = $2 GROUP BY state ORDER BY state",
-        customer_id,
-        account_id,
-    )
-    return {row["state"]: row["count"] for row in rows}
-
-
-async def list_latest(conn: Connection, customer_id: CustomerId, *, limit: int) -> list[dict[str, Any]]:
-    """List a customer's newest changes, newest first."""
-    rows = await conn.fetch(
-        """
-        SELECT t.id, t.account_id, a.name AS account, a.currency, t.state, t.amount, t.transacted_on, t.description,
-               t.last_rule, t.changed_at
-        FROM transactions t JOIN accounts a ON a.customer_id = t.customer_id AND a.id = t.account_id
-        WHERE t.customer_id = $1 AND a.state = 'open' AND NOT a.is_hidden
-        ORDER BY t.changed_at DESC, t.id DESC LIMIT $2
-        """,
-        customer_id,
-        limit,
-    )
-    return [dict(row) for row in rows]

@@ -13,7 +13,6 @@ from bankfeed.db.connection import (
     claim_connection,
     close_connection_without_accounts,
     count_due_connections,
-    get_connection_state,
     get_refresh_target,
     give_back,
     hint_repaired,
@@ -26,7 +25,7 @@ from bankfeed.db.connection import (
     update_health,
     upsert_connection,
 )
-from bankfeed.errors import LeaseLost, NotFound
+from bankfeed.errors import LeaseLost
 from tests.db.made import LEASE_S, OVER_S, Ground, make_connection, wait_until_blocked
 
 MINUTE = timedelta(minutes=1)
@@ -352,7 +351,9 @@ async def test_a_login_is_one_connection(ground: Ground, superuser: asyncpg.Conn
                 source_id=ground.sources.finicity,
                 login_ref="login-1",
             )
-            assert expected == await get_connection_state(conn, ground.tenant.customer_id, ground.connection_id)
+            assert expected == await conn.fetchval(
+                "SELECT state::text FROM connections WHERE id = $1", ground.connection_id
+            )
 
 
 async def test_a_connection_closes_with_its_last_account(ground: Ground, superuser: asyncpg.Connection) -> None:
@@ -373,10 +374,3 @@ async def test_a_connection_closes_with_its_last_account(ground: Ground, superus
     assert not await close()
     await superuser.execute(closed, "2")
     assert [True, False] == [await close(), await close()]
-
-
-async def test_a_connection_that_is_not_there(ground: Ground) -> None:
-    """Another customer's connection, and none at all, are the same: there is no such connection."""
-    with pytest.raises(NotFound):
-        async with ground.app() as conn:
-            await get_connection_state(conn, ground.tenant.customer_id, 10**6)  # type: ignore[arg-type]

@@ -12,10 +12,8 @@ from bankfeed.db.connection import get_refresh_target
 from bankfeed.db.pull import insert_pull, list_held_pulls
 from bankfeed.db.transaction import (
     Written,
-    count_by_state,
     insert_transactions,
     list_known,
-    list_latest,
     update_transactions,
 )
 from bankfeed.errors import RefusedData
@@ -369,16 +367,6 @@ async def test_the_calendar_has_ends(book: Book, from_on: date, to_on: date) -> 
     """A window at the end of the calendar has no margin beyond it."""
     await book.add(make_known("x"))
     assert ["x"] == names(await book.known(from_on=from_on, to_on=to_on))
-
-
-async def test_rows_are_counted_and_listed(ground: Ground, book: Book) -> None:
-    """Counts by state, and the newest changes first."""
-    await book.add(make_known("one"), make_known("two", PENDING))
-    await book.add(make_known("three"))
-    async with ground.app() as conn:
-        assert {"pending": 1, "active": 2} == await count_by_state(conn, ground.tenant.customer_id, book.account_id)
-        latest = await list_latest(conn, ground.tenant.customer_id, limit=2)
-    assert ["three", "two"] == [row["description"] for row in latest]
 
 
 async def test_a_row_has_an_id_of_its_own(book: Book) -> None:
