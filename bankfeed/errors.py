@@ -32,6 +32,10 @@ class RefusedData(BankfeedError):
     """Postgres refused a value; whoever sent it has to send another."""
 
 
+class ActRefused(BankfeedError):
+    """What a person wants to do does not fit the row as it is now; the text says what was expected and what came."""
+
+
 class LeaseLost(BankfeedError):
     """Another worker holds this work now; whatever was done since the lease ended is not committed."""
 

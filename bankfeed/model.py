@@ -19,6 +19,8 @@ PullId = NewType("PullId", int)
 SourceId = NewType("SourceId", int)
 EndpointId = NewType("EndpointId", int)
 DeliveryId = NewType("DeliveryId", int)
+ActId = NewType("ActId", int)
+DoubtId = NewType("DoubtId", int)
 
 
 class EventType(StrEnum):
@@ -37,6 +39,24 @@ class TransactionState(StrEnum):
     ACTIVE = "active"
     SHADOW = "shadow"
     REMOVED = "removed"
+
+
+class ShadowPolicy(StrEnum):
+    """What a customer sees of rows that the bank no longer reports; a row with a person's act always stays in view."""
+
+    HIDE = "hide"
+    SHOW = "show"
+    CONFIRM = "confirm"
+    """Shown until a person confirms the removal."""
+    DELETE = "delete"
+    """The values go; ids and a fingerprint stay, so that a return is recognised."""
+
+
+class ShadowVerdict(StrEnum):
+    """What a person said of a shadow row: it is gone indeed, or it did happen and stays in view."""
+
+    CONFIRMED = "confirmed"
+    REJECTED = "rejected"
 
 
 class FeedKind(StrEnum):
@@ -110,9 +130,12 @@ class Known:
     `id` is None for a row not stored yet. `values` is what people see; `bank_values` is what the bank last said, which
     differs from `values` only where a person's act locks them. `aggregator_ids` holds every id ever seen, oldest first;
     the last is the current one. `first_pulled_at` is the `at` of the pull that first reported it. `removed_at` is set
-    while the state is removed. `merged_into` names the row that this one was joined to and left as. `has_joined` is
-    true once a pending row and a posting were joined in this row. `has_entry`, `is_reconciled` and `deleted_at` are a
-    person's acts.
+    while the state is removed. `has_joined` is true once a pending row and a posting were joined in this row.
+    `merged_into` names the row that this one was joined to: by the engine, then the state is removed; or by a person,
+    then the state goes on following the bank, out of view. `fingerprint` is set where the values were erased.
+
+    A person's acts: `entries` are the references of the ledger entries booked from it, in order; `is_reconciled` locks
+    `values`; `deleted_at`; `split_into` are the parts it is booked in, () where it is booked whole; `shadow_verdict`.
     """
 
     id: TransactionId | None
@@ -126,6 +149,21 @@ class Known:
     removed_at: datetime | None = None
     merged_into: TransactionId | None = None
     has_joined: bool = False
-    has_entry: bool = False
+    fingerprint: str = ""
+    entries: tuple[str, ...] = ()
     is_reconciled: bool = False
     deleted_at: datetime | None = None
+    split_into: tuple[Decimal, ...] = ()
+    shadow_verdict: ShadowVerdict | None = None
+
+    @property
+    def is_visible(self) -> bool:
+        """Tell whether the row is in view, whatever a customer chose for shadow rows."""
+        is_listed = self.state in (TransactionState.PENDING, TransactionState.ACTIVE)
+        return is_listed and self.deleted_at is None and self.merged_into is None
+
+    @property
+    def has_act(self) -> bool:
+        """Tell whether a person has done something with the row that must stay with its movement."""
+        is_booked = bool(self.entries) or self.is_reconciled or bool(self.split_into)
+        return is_booked or self.deleted_at is not None or self.shadow_verdict is ShadowVerdict.REJECTED

@@ -261,11 +261,6 @@ class Board:
         return (min(self.pull.to_on, self.pull.at.date()) - on).days > SERVED_DAYS
 
 
-def has_act(row: Known) -> bool:
-    """Tell whether a person has done something with the row that must stay with its movement."""
-    return row.has_entry or row.is_reconciled or row.deleted_at is not None
-
-
 def _id_or_none(aggregator_id: str | None) -> str | None:
     return aggregator_id if aggregator_id and not aggregator_id.isspace() else None
 

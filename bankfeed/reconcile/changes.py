@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from bankfeed.model import Known, Pull
+from bankfeed.model import ActId, Known, Pull, PullId, TransactionId
+from bankfeed.reconcile.balance import Balance, BalanceCheck
 
 
 class Verdict(StrEnum):
@@ -80,15 +81,40 @@ class Rule(StrEnum):
     """Nothing known explains the row."""
 
 
+class ActKind(StrEnum):
+    """What a person did with a row, or with several at once."""
+
+    LINK = "link"
+    UNLINK = "unlink"
+    RECONCILE = "reconcile"
+    UNRECONCILE = "unreconcile"
+    DELETE = "delete"
+    RESTORE = "restore"
+    MERGE = "merge"
+    UNMERGE = "unmerge"
+    SPLIT = "split"
+    UNSPLIT = "unsplit"
+    CONFIRM = "confirm"
+    """Say that a shadow row is gone indeed."""
+    REJECT = "reject"
+    """Say that a shadow row did happen."""
+    DECIDE = "decide"
+    """Answer a doubt: the acts go to the row chosen."""
+    UNDO_ACT = "undo_act"
+    UNDO_MATCH = "undo_match"
+    UNDO_PULL = "undo_pull"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Past:
     """What went before in this account: `at` of the last applied pull, and the pulls held since then, in any order.
 
-    `last_at` is None where none was applied.
+    `last_at` is None where none was applied; `balance` None where none was ever stated.
     """
 
     last_at: datetime | None = None
     held: tuple[Pull, ...] = ()
+    balance: Balance | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,9 +122,27 @@ class Change:
     """One row to write. `before` is None for a new row; `after.id` is None until it is stored."""
 
     kind: ChangeKind
-    rule: Rule
+    rule: Rule | ActKind
     before: Known | None
     after: Known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One change of one row, as it is kept: which pull or which act made it, by which rule, and how the row was before.
+
+    `change_no` grows with time. `at` is the pull's, or when the person acted; one of `pull_id` and `act_id` is set.
+    `before` is None where the row was added, or its values were erased since. How the row was afterwards is the
+    `before` of its next step, or the row as it is now.
+    """
+
+    change_no: int
+    at: datetime
+    kind: ChangeKind
+    rule: Rule | ActKind
+    before: Known | None
+    pull_id: PullId | None = None
+    act_id: ActId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,18 +155,28 @@ class Doubt:
 
     transaction: Known
     candidates: tuple[Known, ...]
-    rule: Rule
+    rule: Rule | ActKind
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """The plan for one pull. Rows that stay as they are do not appear; `reason` is "" where the pull was applied."""
+    """The plan for one pull, or for one act of a person. Rows that stay as they are do not appear.
+
+    `reason` is "" where the pull was applied. `balance` is what became of the balance check, None where the bank never
+    stated a balance.
+    """
 
     verdict: Verdict
     reason: str = ""
     rows: tuple[Change, ...] = ()
     doubts: tuple[Doubt, ...] = ()
+    balance: BalanceCheck | None = None
+
+    @property
+    def returned_ids(self) -> tuple[TransactionId, ...]:
+        """Name the rows that are back in view: what was asked when they left is answered."""
+        return tuple(row.after.id for row in self.rows if row.kind is ChangeKind.RETURNED and row.after.id is not None)
 
     @property
     def counts(self) -> dict[ChangeKind, int]:

@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 from bankfeed.reconcile.amounts import explain_amount
-from bankfeed.reconcile.board import ACTIVE, PENDING, REMOVED, SHADOW, Board, Edge, has_act
+from bankfeed.reconcile.board import ACTIVE, PENDING, REMOVED, SHADOW, Board, Edge
 from bankfeed.reconcile.changes import Rule
 from bankfeed.reconcile.identity import REPOST_DAYS, find_linked
 from bankfeed.reconcile.texts import Likeness, words_of
@@ -140,7 +140,7 @@ def _can_join(board: Board, old: int, new: int) -> bool:
     return (
         board.is_full
         and row.state is PENDING
-        and row.deleted_at is None
+        and row.is_visible
         and board.is_in_window(old)
         and row.first_pulled_at <= younger.first_pulled_at
     )
@@ -236,7 +236,7 @@ def _settle(board: Board, edges: list[Edge]) -> None:
     """Take the cheapest edge first, each row once; where costs are equal, rows with a person's act, then by arrival."""
 
     def order(edge: Edge) -> tuple[object, ...]:
-        return edge.cost, not has_act(board.olds[edge.old]), board.arrival(edge.old), edge.new
+        return edge.cost, not board.olds[edge.old].has_act, board.arrival(edge.old), edge.new
 
     taken: set[int] = set()
     for edge in sorted(edges, key=order):
@@ -253,6 +253,6 @@ def _settle(board: Board, edges: list[Edge]) -> None:
 
 
 def _has_nothing_to_lose(board: Board, new: int) -> bool:
-    """Tell whether the younger row bears no link or lock; one that does stays, and the pending row leaves."""
+    """Tell whether the younger row bears no link, lock or split; one that does stays, and the pending row leaves."""
     row = board.olds[board.old_of[new]]
-    return not (row.has_entry or row.is_reconciled)
+    return not (row.entries or row.is_reconciled or row.split_into)

@@ -9,9 +9,9 @@ from datetime import date
 from decimal import Decimal
 
 from bankfeed.model import Known, TransactionState
-from bankfeed.reconcile.board import REMOVED, SHADOW, Board, Edge, has_act
+from bankfeed.reconcile.board import REMOVED, SHADOW, Board, Edge
 from bankfeed.reconcile.changes import Doubt, Rule
-from bankfeed.reconcile.outcome import Outcome, is_visible
+from bankfeed.reconcile.outcome import Outcome
 
 TIE_DAYS = 3.0
 """Two costs that differ by no more are a tie: postings of like purchases arrive in any order within some days."""
@@ -36,7 +36,7 @@ Look = tuple[Decimal, date, str, TransactionState]
 
 def find_doubts(board: Board, outcome: Outcome) -> tuple[Doubt, ...]:
     """Name every act whose row left view, and every act that a tie has placed, in order of arrival."""
-    acts = [old for old in outcome.olds if has_act(board.olds[old]) and old not in board.joined]
+    acts = [old for old in outcome.olds if board.olds[old].has_act and old not in board.joined]
     if not acts:
         return ()
     rivals = _Rivals(board, outcome)
@@ -49,11 +49,11 @@ def _doubt(board: Board, outcome: Outcome, old: int, rivals: "_Rivals") -> Doubt
     if old not in board.new_of and before.state in (SHADOW, REMOVED):
         return None  # it was asked when the row left
     candidates = rivals.of(old)
-    if is_visible(before) and not is_visible(after):
+    if before.is_visible and not after.is_visible:
         reason = "the bank no longer lists the row"
         return Doubt(transaction=before, candidates=candidates, rule=outcome.rules[old], reason=reason)
     if candidates:
-        shown = _distinct([after, *candidates]) if is_visible(after) else candidates
+        shown = _distinct([after, *candidates]) if after.is_visible else candidates
         return Doubt(transaction=before, candidates=shown, rule=Rule.TIE, reason="another row may be meant as well")
     return None
 
@@ -77,7 +77,7 @@ class _Rivals:
         if rule is not None and rule not in _GUESSES:
             return ()
         found = [*self._grouped(old), *self._twin_rows(old), *self._other_targets(old), *self._other_claimants(old)]
-        return _distinct(row for row in found if is_visible(row))
+        return _distinct(row for row in found if row.is_visible)
 
     def _grouped(self, old: int) -> list[Known]:
         return [self._outcome.news[new] for group in self._board.groups if old in group.olds for new in group.news]

@@ -47,7 +47,7 @@ def exact_subset(amounts: Sequence[Decimal], total: Decimal) -> tuple[int, ...] 
 
 def _is_absent_pending(board: Board, old: int) -> bool:
     row = board.olds[old]
-    return row.state is PENDING and row.deleted_at is None and (board.is_full or old in board.withdrawn)
+    return row.state is PENDING and row.is_visible and (board.is_full or old in board.withdrawn)
 
 
 def _find_totals(board: Board, pendings: list[int], news: list[int]) -> None:

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from bankfeed.model import Known, TransactionId, TransactionState
-from bankfeed.reconcile.board import ACTIVE, PENDING, REMOVED, SHADOW, Board, Content, has_act
+from bankfeed.reconcile.board import ACTIVE, PENDING, REMOVED, SHADOW, Board, Content
 from bankfeed.reconcile.changes import Rule
 
 POSTING_DAYS = 45
@@ -14,7 +14,7 @@ CORRECTION_DAYS = 14
 REPOST_DAYS = 5
 """How far apart two posted rows may be dated and still be one."""
 
-# Which known rows a reported one takes first, by its state. Rows that a person merged away are `removed`.
+# Which known rows a reported one takes first, by its state.
 _STEPS: dict[TransactionState, tuple[TransactionState, ...]] = {
     ACTIVE: (ACTIVE, PENDING, SHADOW, REMOVED),
     PENDING: (PENDING, REMOVED, ACTIVE, SHADOW),
@@ -109,8 +109,8 @@ def _readiness(board: Board) -> Callable[[int], tuple[object, ...]]:
 
     def order(old: int) -> tuple[object, ...]:
         row = board.olds[old]
-        is_out = row.deleted_at is not None or row.state is REMOVED
-        return is_out, row.state is not ACTIVE, not has_act(row), board.arrival(old)
+        is_out = row.deleted_at is not None or row.merged_into is not None or row.state is REMOVED
+        return is_out, row.state is not ACTIVE, not row.has_act, board.arrival(old)
 
     return order
 

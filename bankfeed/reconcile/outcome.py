@@ -37,11 +37,6 @@ def conclude(board: Board) -> Outcome:
     return Outcome(olds=olds, rules=rules, news=news, changes=tuple(changes))
 
 
-def is_visible(row: Known) -> bool:
-    """Tell whether a row is in view, whatever a customer chose for shadow rows."""
-    return row.state in (PENDING, ACTIVE) and row.deleted_at is None
-
-
 def _touched(board: Board) -> list[tuple[int, Known, Rule]]:
     younger = {older: left for left, older in board.joined.items()}
     found = [
@@ -81,6 +76,8 @@ def take(row: Known, reported: Reported, *, now: datetime) -> Known:
         raw_amount=reported.raw_amount,
         raw_transacted_at=reported.raw_transacted_at,
         removed_at=(row.removed_at or now) if state is REMOVED else None,
+        fingerprint="",
+        shadow_verdict=row.shadow_verdict if state is SHADOW else None,
         has_joined=row.has_joined or was_posted,
     )
 
@@ -122,8 +119,6 @@ def _add(board: Board, new: int, *, has_joined: bool) -> Known:
 
 
 def _next_state(row: Known, reported: TransactionState) -> TransactionState:
-    if row.merged_into is not None:
-        return row.state
     if reported is SHADOW:
         return REMOVED if row.state in (PENDING, REMOVED) else SHADOW
     if reported is PENDING and row.state in (ACTIVE, SHADOW):
@@ -146,9 +141,9 @@ def _leaving_rule(board: Board, row: Known) -> Rule:
 def _kind(before: Known, after: Known) -> ChangeKind:
     if after.merged_into is not None and before.merged_into is None:
         return ChangeKind.MERGED
-    if is_visible(before) != is_visible(after):
-        return ChangeKind.RETURNED if is_visible(after) else _leaving_kind(after)
-    if not is_visible(after):
+    if before.is_visible != after.is_visible:
+        return ChangeKind.RETURNED if after.is_visible else _leaving_kind(after)
+    if not after.is_visible:
         return ChangeKind.RENAMED
     if before.state is not after.state:
         return ChangeKind.POSTED

@@ -58,5 +58,5 @@ def _visible_in_window(board: Board, *, is_posted: bool) -> list[int]:
     return [
         old
         for old in board.absentable
-        if board.olds[old].state is state and board.olds[old].deleted_at is None and board.is_in_window(old)
+        if board.olds[old].state is state and board.olds[old].is_visible and board.is_in_window(old)
     ]

@@ -3,6 +3,7 @@
 Everything is drawn from one generator in a fixed order, so a purchase's life is the same whenever it is asked for.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -12,6 +13,7 @@ from zoneinfo import ZoneInfo
 from bankfeed.sandbox.lives import Life, Sighting, Status, id_of
 from bankfeed.sandbox.merchants import Merchant, Twist, by_twist
 from bankfeed.sandbox.shares import DELAY_DAYS, DELAY_WEIGHTS, Shares
+from bankfeed.sandbox.wording import drawn_text, plain_text
 
 POSTS_AT = time(5, tzinfo=UTC)  # an hour before the nightly aggregation
 CENT = Decimal("0.01")
@@ -46,15 +48,30 @@ def posting_instant(on: date) -> datetime:
     return datetime.combine(on + timedelta(days=1), POSTS_AT)
 
 
-def purchase_life(
+def purchase_lives(
     rng: Random, *, movement: str, id_parts: tuple[object, ...], on: date, zone: ZoneInfo, shares: Shares
-) -> Life:
-    """Draw one purchase of a day, from the shop to the last thing that happens to its rows."""
+) -> Iterator[Life]:
+    """Draw one purchase of a day, from the shop to the last thing that happens to its rows; some are made twice.
+
+    The second one has the shop, price and day of the first, and a fate of its own.
+    """
+    first = _drawn_purchase(rng, movement=movement, id_parts=id_parts, on=on, zone=zone, shares=shares)
+    yield Life(movement=movement, sightings=_drawn_sightings(rng, first, shares))
+    again = Random(f"{rng.random()}|again")  # noqa: S311  a simulation, nothing secret
+    if again.random() < shares.repeated:
+        name = f"{movement}/again"
+        second = replace(first, movement=name, id_parts=(*id_parts, "again"))
+        yield Life(movement=name, sightings=_drawn_sightings(again, second, shares))
+
+
+def _drawn_purchase(
+    rng: Random, *, movement: str, id_parts: tuple[object, ...], on: date, zone: ZoneInfo, shares: Shares
+) -> Purchase:
     twist = _drawn_twist(rng, shares)
     merchant = rng.choice(SHOPS[twist])
     authorised, posted = _drawn_amounts(rng, merchant, twist)
     authorised_at = datetime.combine(on, time(rng.randint(7, 20), rng.randint(0, 59)), tzinfo=zone).astimezone(UTC)
-    purchase = Purchase(
+    return Purchase(
         movement=movement,
         id_parts=id_parts,
         merchant=merchant,
@@ -63,7 +80,6 @@ def purchase_life(
         posted=-posted,
         zone=zone,
     )
-    return Life(movement=movement, sightings=_drawn_sightings(rng, purchase, shares))
 
 
 def _drawn_twist(rng: Random, shares: Shares) -> Twist:
@@ -100,6 +116,8 @@ def _drawn_sightings(rng: Random, purchase: Purchase, shares: Shares) -> tuple[S
     if rng.random() >= shares.pending:
         return _withdrawn(rng, (posted,), shares)
     pending = replace(_pending(purchase), ends_at=posted.starts_at)
+    if rng.random() < shares.reversed:
+        pending, posted = _with_text(pending, posted.description), _with_text(posted, pending.description)
     if rng.random() < shares.vanishes:
         return (pending,)
     if rng.random() < shares.keeps_id:
@@ -109,13 +127,17 @@ def _drawn_sightings(rng: Random, purchase: Purchase, shares: Shares) -> tuple[S
     return _withdrawn(rng, (pending, posted), shares)
 
 
+def _with_text(row: Sighting, description: str) -> Sighting:
+    return replace(row, description=description)
+
+
 def _pending(purchase: Purchase) -> Sighting:
     return Sighting(
         id=id_of(*purchase.id_parts, "pending"),
         status=Status.PENDING,
         amount=purchase.authorised,
         dated_at=purchase.authorised_at,
-        description=purchase.merchant.name.upper(),
+        description=plain_text(purchase.merchant),
         starts_at=purchase.authorised_at,
         memo="Pending card purchase",
         kind="pointOfSale",
@@ -127,6 +149,8 @@ def _pending(purchase: Purchase) -> Sighting:
 def _posted(rng: Random, purchase: Purchase, shares: Shares, *, delay_days: int) -> Sighting:
     posted_on = purchase.bought_on + timedelta(days=delay_days)
     posted_at = noon(posted_on, purchase.zone)
+    other_text = drawn_text(rng, purchase.merchant, shares)
+    has_other_text = rng.random() < shares.changes_text
     has_posting_date = rng.random() < shares.posting_date
     return replace(
         _pending(purchase),
@@ -134,19 +158,10 @@ def _posted(rng: Random, purchase: Purchase, shares: Shares, *, delay_days: int)
         status=Status.ACTIVE,
         amount=purchase.posted,
         dated_at=posted_at if has_posting_date else noon(purchase.bought_on, purchase.zone),
-        description=_posted_text(rng, purchase.merchant, shares),
+        description=other_text if has_other_text else plain_text(purchase.merchant),
         memo="",
         starts_at=posting_instant(posted_on),
         posted_at=posted_at,
-    )
-
-
-def _posted_text(rng: Random, merchant: Merchant, shares: Shares) -> str:
-    if rng.random() >= shares.changes_text:
-        return merchant.name.upper()
-    store = rng.randint(100, 9_999)
-    return rng.choice(("{name} #{store} {place}", "POS {name} {place}", "{name} {place} US{store}")).format(
-        name=merchant.name.upper(), store=store, place=merchant.place
     )
 
 

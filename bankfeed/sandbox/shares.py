@@ -10,7 +10,9 @@ class Shares:
     `tip` to `currency` are per purchase, `keeps_id` to `together` per purchase that shows as pending, `withdrawn` and
     `late` per purchase, `empty` per aggregation of an account, `renamed_account` per account, `renamed_row` per row
     that is listed in the night in which such an account changes its ids. `reports_shadow` is the part of withdrawn
-    rows that stay listed as shadow until they return.
+    rows that stay listed as shadow until they return. `repeated` is per purchase: the same shop and price once more that
+    day. `prefixed` to `cased` are per text that changes on posting, each by itself; `reversed` is the part of those
+    where the pending row has the odd text and the posted one the plain name.
     """
 
     pending: float = 0.75
@@ -29,6 +31,14 @@ class Shares:
     renamed_account: float = 0.25
     renamed_row: float = 0.22
     reports_shadow: float = 0.0
+    repeated: float = 0.03
+    prefixed: float = 0.25
+    suffixed: float = 0.6
+    processor: float = 0.12
+    abbreviated: float = 0.1
+    truncated: float = 0.15
+    cased: float = 0.15
+    reversed: float = 0.2
 
 
 DOCUMENTED = Shares()
@@ -46,6 +56,7 @@ CALM = Shares(
     late=0.0,
     empty=0.0,
     renamed_account=0.0,
+    repeated=0.0,
 )
 
 # Days from the purchase to its posting, and how many purchases in a hundred take that long.

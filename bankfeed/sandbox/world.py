@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from bankfeed.sandbox.accounts import Account, AccountKind
 from bankfeed.sandbox.lives import Life, Sighting, Status, draw, renamed
-from bankfeed.sandbox.purchases import purchase_life
+from bankfeed.sandbox.purchases import purchase_lives
 from bankfeed.sandbox.routine import routine_lives
 from bankfeed.sandbox.script import SCRIPT_DAYS, night_after, script_lives
 from bankfeed.sandbox.shares import DOCUMENTED, Shares
@@ -93,7 +93,7 @@ def _purchases(world: World, account: Account, on: date) -> Iterator[Life]:
     rng = draw(world.seed, account.key, on)
     for number in range(rng.randint(*PURCHASES_A_DAY[account.kind])):
         movement = f"{account.key}/{on}/{number}"
-        yield purchase_life(
+        yield from purchase_lives(
             rng,
             movement=movement,
             id_parts=(account.id, movement),

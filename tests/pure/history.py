@@ -65,7 +65,7 @@ def standing(ledger: Ledger) -> list[tuple[str, ...]]:
             *sorted(ledger.entries.get(row.id, []) if row.id is not None else []),
         )
         for row in ledger.rows()
-        if row.state is not TransactionState.REMOVED and row.deleted_at is None
+        if row.state is not TransactionState.REMOVED and row.deleted_at is None and row.merged_into is None
     )
 
 

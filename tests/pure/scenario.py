@@ -56,7 +56,7 @@ class Ledger:
         return list(self.accounts[account].rows.values())
 
     def visible(self, account: str = "a") -> list[Known]:
-        return [row for row in self.rows(account) if row.state in VISIBLE and row.deleted_at is None]
+        return [row for row in self.rows(account) if row.is_visible]
 
     def play(self, steps: Iterable[Step]) -> "Ledger":
         """Take every step in order."""
@@ -89,7 +89,7 @@ class Ledger:
                 self._row_as_json(name, account, row)
                 for name, account in self.accounts.items()
                 for row in account.rows.values()
-                if row.state is not TransactionState.REMOVED and row.deleted_at is None
+                if row.state is not TransactionState.REMOVED and row.deleted_at is None and row.merged_into is None
             ]
         }
 
@@ -102,7 +102,7 @@ class Ledger:
             moved = self.entries.pop(row_id, [])
             self.entries.setdefault(after.merged_into, []).extend(moved)
             if moved:
-                account.rows[after.merged_into] = replace(account.rows[after.merged_into], has_entry=True)
+                account.rows[after.merged_into] = replace(account.rows[after.merged_into], entries=("moved",))
 
     def _row_as_json(self, name: str, account: Account, row: Known) -> dict[str, Any]:
         assert row.id is not None
@@ -134,7 +134,7 @@ class Ledger:
         return row
 
     def _link(self, step: Step) -> None:
-        row = self._change(step, lambda row: replace(row, has_entry=True))
+        row = self._change(step, lambda row: replace(row, entries=("booked",)))
         assert row.id is not None
         self.entries.setdefault(row.id, []).append(step["entry"])
 
@@ -145,10 +145,9 @@ class Ledger:
         self._change(step, lambda row: replace(row, deleted_at=datetime.fromisoformat(step["at"])))
 
     def _merge(self, step: Step) -> None:
-        keep, at = self.find(step["account"], step["keep"]), datetime.fromisoformat(step["at"])
+        keep = self.find(step["account"], step["keep"])
         rows = [row for row in self.visible(step["account"]) if row.id != keep.id and _matches(row, step["drop"])]
-        removed = TransactionState.REMOVED
-        dropped = replace(rows[0], state=removed, removed_at=at, merged_into=keep.id)
+        dropped = replace(rows[0], merged_into=keep.id)
         self._write(self.accounts[step["account"]], rows[0], dropped)
 
 

@@ -206,7 +206,7 @@ def test_more_known_rows_than_needed_change_nothing(history: list[list[Reported]
 
 
 def _booked(row: Known) -> Known:
-    return _with(row, has_entry=True)
+    return _with(row, entries=("L",))
 
 
 def _locked(row: Known) -> Known:
