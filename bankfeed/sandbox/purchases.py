@@ -10,7 +10,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from random import Random
 from zoneinfo import ZoneInfo
 
-from bankfeed.sandbox.lives import Life, Sighting, Status, id_of
+from bankfeed.sandbox.lives import Life, Sighting, Status, draw, id_of
 from bankfeed.sandbox.merchants import Merchant, Twist, by_twist
 from bankfeed.sandbox.shares import DELAY_DAYS, DELAY_WEIGHTS, Shares
 from bankfeed.sandbox.wording import drawn_text, plain_text
@@ -57,7 +57,7 @@ def purchase_lives(
     """
     first = _drawn_purchase(rng, movement=movement, id_parts=id_parts, on=on, zone=zone, shares=shares)
     yield Life(movement=movement, sightings=_drawn_sightings(rng, first, shares))
-    again = Random(f"{rng.random()}|again")  # noqa: S311  a simulation, nothing secret
+    again = draw(rng.random(), "again")
     if again.random() < shares.repeated:
         name = f"{movement}/again"
         second = replace(first, movement=name, id_parts=(*id_parts, "again"))
