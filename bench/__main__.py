@@ -11,12 +11,17 @@ import structlog
 from rich.console import Console
 
 from bankfeed.local import LocalPostgres, LocalRedis, erase
-from bench import ingress, reconcile
+from bench import growth, ingress, reconcile, simulated
 from bench.ground import Ground, lay_ground
 from bench.machine import describe_machine, find_commit, measure_commit_ms
 from bench.results import Benchmark, Result, make_table, write_results
 
-BENCHMARKS: tuple[Benchmark, ...] = (*ingress.BENCHMARKS, *reconcile.BENCHMARKS)
+BENCHMARKS: tuple[Benchmark, ...] = (
+    *ingress.BENCHMARKS,
+    *reconcile.BENCHMARKS,
+    *growth.BENCHMARKS,
+    *simulated.BENCHMARKS,
+)
 FILE_COLUMNS = 140  # of the table in a file or a pipe
 RESULTS_FILE = Path(__file__).with_name("results.json")
 

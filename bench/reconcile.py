@@ -95,17 +95,23 @@ def make_pull(rows: tuple[Reported, ...], *, at: datetime, from_on: date | None 
 
 @asynccontextmanager
 async def prepare(ground: Ground) -> AsyncIterator[Bench]:
+    """Make a tenant with one connection in a fresh database, and claim it."""
+    async with fresh_database(ground) as urls, join(urls) as bench:
+        yield bench
+
+
+@asynccontextmanager
+async def join(urls: Urls) -> AsyncIterator[Bench]:
     """Make a tenant with one connection, and claim it."""
-    async with fresh_database(ground) as urls:
-        database = await Database.connect(urls.settings)
-        try:
-            lease = await _make_lease(urls, database)
-            async with database.tenant(lease.customer_id) as conn:
-                target = await get_refresh_target(conn, lease)
-            context = Context(database=database, connectors={}, waker=Waker(None), settings=urls.settings)
-            yield Bench(urls=urls, context=context, lease=lease, target=target)
-        finally:
-            await database.close()
+    database = await Database.connect(urls.settings)
+    try:
+        lease = await _make_lease(urls, database)
+        async with database.tenant(lease.customer_id) as conn:
+            target = await get_refresh_target(conn, lease)
+        context = Context(database=database, connectors={}, waker=Waker(None), settings=urls.settings)
+        yield Bench(urls=urls, context=context, lease=lease, target=target)
+    finally:
+        await database.close()
 
 
 async def _make_lease(urls: Urls, database: Database) -> Lease:

@@ -4,25 +4,35 @@ No clock, no I/O, no randomness, no logging: the caller loads the known rows, sa
 Equal input gives an equal plan, whatever the order of the rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from bankfeed.model import Known, Pull
+from bankfeed.model import Known, Pull, ShadowPolicy
 from bankfeed.reconcile import claims, doubts, groups, identity, outcome, suspicion
+from bankfeed.reconcile.balance import check_balance
 from bankfeed.reconcile.board import Board
 from bankfeed.reconcile.changes import Change, ChangeKind, Changes, Doubt, Past, Rule, Verdict
+from bankfeed.reconcile.policy import erase_shadows
 
 __all__ = ["Change", "ChangeKind", "Changes", "Doubt", "Past", "Rule", "Verdict", "match", "reconcile"]
 
 NEVER_PULLED = Past()
 
 
-def reconcile(known: Sequence[Known], reported: Pull, *, now: datetime, past: Past = NEVER_PULLED) -> Changes:
+def reconcile(
+    known: Sequence[Known],
+    reported: Pull,
+    *,
+    now: datetime,
+    past: Past = NEVER_PULLED,
+    policy: ShadowPolicy = ShadowPolicy.HIDE,
+) -> Changes:
     """Plan what a pull changes in one account.
 
     `known` holds at least: the account's rows dated in the pull's window and 14 days around it, all its visible pending
     rows, the rows that ever had an id of the pull, tombstones (removed in the last 30 days), and all deleted and merged
-    rows of that span; anything more changes nothing. Safe to repeat: the same pull again has no rows.
+    rows of that span; for the balance, also those posted since `past.balance`. Anything more changes nothing. `policy`
+    says only whether shadow rows keep their values. Safe to repeat: the same pull again has no rows.
     """
     refusal = _refuse(reported, past)
     if refusal is not None:
@@ -32,7 +42,13 @@ def reconcile(known: Sequence[Known], reported: Pull, *, now: datetime, past: Pa
     if doubtful and not _is_confirmed(board, past):
         return Changes(verdict=Verdict.HELD, reason=doubtful)
     settled = outcome.conclude(board)
-    return Changes(verdict=Verdict.APPLIED, rows=settled.changes, doubts=doubts.find_doubts(board, settled))
+    rows = erase_shadows(settled.changes, policy)
+    return Changes(
+        verdict=Verdict.APPLIED,
+        rows=rows,
+        doubts=doubts.find_doubts(board, settled),
+        balance=check_balance(past.balance, reported, _before_after(known, rows)),
+    )
 
 
 def match(known: Sequence[Known], reported: Pull, *, now: datetime) -> Board:
@@ -46,6 +62,7 @@ def match(known: Sequence[Known], reported: Pull, *, now: datetime) -> Board:
     claims.claim_equal_amounts(board)
     groups.find_groups(board)
     claims.claim_changed_amounts(board)
+    claims.claim_reissued(board)
     identity.speak_for_survivors(board)
     return board
 
@@ -63,7 +80,17 @@ def _refuse(pull: Pull, past: Past) -> Changes | None:
 def _is_confirmed(board: Board, past: Past) -> bool:
     """Tell whether a pull held earlier lacked the same rows."""
     return any(
-        suspicion.lacks_the_same(board, match(board.olds, held, now=board.now))
+        suspicion.agrees(board, match(board.olds, held, now=board.now))
         for held in past.held
         if suspicion.may_confirm(board.pull, held)
     )
+
+
+def _before_after(known: Sequence[Known], rows: Sequence[Change]) -> Iterator[tuple[Known | None, Known | None]]:
+    """Go through all known rows and all added ones, as they were and as they are."""
+    changed = {change.before.id: change.after for change in rows if change.before is not None}
+    for row in known:
+        yield row, changed.get(row.id, row)
+    for change in rows:
+        if change.before is None:
+            yield None, change.after

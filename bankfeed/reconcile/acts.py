@@ -68,7 +68,8 @@ def merge(keep: Known, drop: Known) -> Changes:
 
 def unmerge(keep: Known, drop: Known, *, entries: Sequence[str] = ()) -> Changes:
     """Part two rows that a person merged; of `entries`, what the merge moved and `keep` still has goes back."""
-    if drop.merged_into != keep.id or drop.has_joined:
+    is_joined = drop.state is TransactionState.REMOVED and drop.has_joined
+    if drop.merged_into != keep.id or is_joined:
         raise ActRefused(f"expected a row that was merged into {keep.id}, got {drop.id}, which was not")
     back = tuple(entry for entry in keep.entries if entry in entries)
     kept = replace(keep, entries=tuple(entry for entry in keep.entries if entry not in back))

@@ -13,6 +13,7 @@ from decimal import Decimal
 from bankfeed.model import FeedKind, Known, Pull, Reported, TransactionState
 from bankfeed.reconcile import texts
 from bankfeed.reconcile.changes import Rule
+from bankfeed.reconcile.policy import fingerprint
 
 TOMBSTONE_DAYS = 30
 """How long a removed pending row can still be found by its posting or its return."""
@@ -73,7 +74,6 @@ class Board:
         self._listed = Counter(i for i in self.ids if i is not None)
         self.olds_by_id = self._index_ids()
         self.withdrawn = self._find_withdrawn()
-        self._covered = self._find_covered()
         self._oldest_on = min((r.values.transacted_on for r in self.news if r.state is ACTIVE), default=None)
         self._window = frozenset(old for old, row in enumerate(known) if self._lies_in_window(row))
         self.absentable = [
@@ -99,17 +99,24 @@ class Board:
     def free_olds(self) -> Iterator[int]:
         """Go through the known rows that can still be found in this list, and of which their absence says something.
 
-        A posted row outside the window is found by id or content only, so long histories cost next to nothing.
+        A posted row outside the window is found by id or content only, so long histories cost next to nothing; one whose
+        values were erased says nothing that could be weighed.
         """
-        return (old for old in self.absentable if self.is_free(old) and self.can_match(old))
+        return (
+            old
+            for old in self.absentable
+            if self.is_free(old) and self.can_match(old) and not self.olds[old].fingerprint
+        )
 
     def can_match(self, old: int) -> bool:
         """Tell whether a known row takes part at all: tombstones of pending rows do for 30 days, others always."""
         row = self.olds[old]
-        if row.state is not REMOVED or row.deleted_at is not None:
+        if row.state is not REMOVED:
             return True
         if row.merged_into is not None:
-            return old not in self._covered
+            return not row.has_joined  # what the engine joined, its survivor speaks for
+        if row.deleted_at is not None:
+            return True
         return row.removed_at is not None and self.now - row.removed_at <= timedelta(days=TOMBSTONE_DAYS)
 
     # ---- what rows say ------------------------------------------------------------------------------------------
@@ -132,8 +139,11 @@ class Board:
         return values.amount, values.transacted_on, self.key(values.description)
 
     def has_same_content(self, old: int, new: int) -> bool:
-        """Tell whether amount, date and text are equal."""
-        mine, theirs = self.olds[old].bank_values, self.news[new].values
+        """Tell whether amount, date and text are equal; of an erased row its fingerprint says so."""
+        row, theirs = self.olds[old], self.news[new].values
+        if row.fingerprint:
+            return row.id is not None and fingerprint(row.id, theirs) == row.fingerprint
+        mine = row.bank_values
         return (
             mine.amount == theirs.amount
             and mine.transacted_on == theirs.transacted_on
@@ -234,20 +244,6 @@ class Board:
             if len(bearers) == 1:
                 found.add(bearers[0])
         return frozenset(found)
-
-    def _find_covered(self) -> frozenset[int]:
-        """Find the merged rows whose ids their survivor has taken: they have nothing of their own left to hold."""
-        merged = [old for old, row in enumerate(self.olds) if row.merged_into is not None]
-        if not merged:
-            return frozenset()
-        by_id = {row.id: row for row in self.olds}
-        return frozenset(
-            old
-            for old in merged
-            if (survivor := by_id.get(self.olds[old].merged_into)) is not None
-            and survivor.has_joined
-            and set(self.olds[old].aggregator_ids) <= set(survivor.aggregator_ids)
-        )
 
     def _lies_in_window(self, row: Known) -> bool:
         on = row.bank_values.transacted_on

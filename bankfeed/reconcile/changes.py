@@ -39,50 +39,32 @@ class ChangeKind(StrEnum):
 
 
 class Rule(StrEnum):
-    """Which rule decided; the numbers are those of the reconciling rules."""
+    """Which rule decided; `RULE_WORDS` says each in plain words."""
 
     ID_AND_CONTENT = "id_and_content"
-    """1: the id, and amount, date and text, are those of the row."""
     LINK = "link"
-    """2: the feed names the pending row that this is the posting of."""
     CONTENT = "content"
-    """3: amount, date and text are those of the row, as often as the bank lists them."""
     ID = "id"
-    """1: the id is that of the row, and what stands under it is plausible."""
     CORRECTION = "correction"
-    """1: as `id`, and the bank changed the amount of a posted row."""
     EQUAL_AMOUNT = "equal_amount"
-    """4: the nearest row of equal amount that the bank no longer lists."""
     LATE_JOIN = "late_join"
-    """4: a pending row that was listed beside its posting and is no longer."""
     CHANGED_AMOUNT = "changed_amount"
-    """5: posted higher (up to half more) or lower, with a similar text."""
     HOLD = "hold"
-    """5: a round hold of 50.00 or more that posted lower."""
     TOKEN_CHECK = "token_check"  # noqa: S105  a rule's name, nothing secret
-    """5: a check of about 2.00 or less that posted as the real amount."""
     CURRENCY = "currency"
-    """5: within about 3 %, as rates move."""
     SPLIT = "split"
-    """5: one pending row posted as several that sum to it."""
     TOTAL = "total"
-    """5: several pending rows posted as their total."""
     PENDING_GONE = "pending_gone"
-    """6: a pending row that the complete list no longer has."""
     NAMED_REMOVED = "named_removed"
-    """6: a delta names the row as removed."""
     WITHDRAWN = "withdrawn"
-    """7: a posted row that the complete list no longer has."""
     MERGED = "merged"
-    """10: a row that a person merged away speaks for the one it was merged into."""
+    RELINKED = "relinked"
     TIE = "tie"
-    """12: more than one row may be the one that a person's act belongs to."""
     NEW = "new"
-    """Nothing known explains the row."""
 
 
 class ActKind(StrEnum):
-    """What a person did with a row, or with several at once."""
+    """What a person did with a row, or with several at once; `ACT_WORDS` says each in plain words."""
 
     LINK = "link"
     UNLINK = "unlink"
@@ -95,14 +77,56 @@ class ActKind(StrEnum):
     SPLIT = "split"
     UNSPLIT = "unsplit"
     CONFIRM = "confirm"
-    """Say that a shadow row is gone indeed."""
     REJECT = "reject"
-    """Say that a shadow row did happen."""
     DECIDE = "decide"
-    """Answer a doubt: the acts go to the row chosen."""
     UNDO_ACT = "undo_act"
     UNDO_MATCH = "undo_match"
     UNDO_PULL = "undo_pull"
+
+
+RULE_WORDS: dict[Rule, str] = {
+    Rule.ID_AND_CONTENT: "1: the id, and amount, date and text, are those of the row",
+    Rule.LINK: "2: the feed names the pending row that this is the posting of",
+    Rule.CONTENT: "3: amount, date and text are those of the row, as often as the bank lists them",
+    Rule.ID: "1: the id is that of the row, and what stands under it is plausible",
+    Rule.CORRECTION: "1: the id is that of the row, and the bank changed the amount of a posted row",
+    Rule.EQUAL_AMOUNT: "4: the nearest row of equal amount that the bank no longer lists",
+    Rule.LATE_JOIN: "4: a pending row that was listed beside its posting and is no longer",
+    Rule.CHANGED_AMOUNT: "5: posted higher (up to half more) or lower, with a similar text",
+    Rule.HOLD: "5: a round hold of 50.00 or more that posted lower",
+    Rule.TOKEN_CHECK: "5: a check of about 2.00 or less that posted as the real amount",
+    Rule.CURRENCY: "5: posted within about 3 %, as rates move",
+    Rule.SPLIT: "5: one pending row posted as several that sum to it",
+    Rule.TOTAL: "5: several pending rows posted as their total",
+    Rule.PENDING_GONE: "6: a pending row that the complete list no longer has",
+    Rule.NAMED_REMOVED: "6: a delta names the row as removed",
+    Rule.WITHDRAWN: "7: a posted row that the complete list no longer has",
+    Rule.MERGED: "10: a row that a person merged away speaks for the one it was merged into",
+    Rule.RELINKED: "11: the same row of the account as it was linked before",
+    Rule.TIE: "12: more than one row may be the one that a person's act belongs to",
+    Rule.NEW: "nothing known explains the row",
+}
+"""Each rule in words; the numbers are those of the reconciling rules."""
+
+ACT_WORDS: dict[ActKind, str] = {
+    ActKind.LINK: "a person booked the row to a ledger entry",
+    ActKind.UNLINK: "a person took a ledger entry off the row",
+    ActKind.RECONCILE: "a person marked the row reconciled",
+    ActKind.UNRECONCILE: "a person took the reconciled mark off the row",
+    ActKind.DELETE: "a person deleted the row",
+    ActKind.RESTORE: "a person restored the row",
+    ActKind.MERGE: "a person merged two rows into one",
+    ActKind.UNMERGE: "a person parted two merged rows",
+    ActKind.SPLIT: "a person split the row",
+    ActKind.UNSPLIT: "a person made the row whole again",
+    ActKind.CONFIRM: "a person said that the shadow row is gone indeed",
+    ActKind.REJECT: "a person said that the shadow row did happen",
+    ActKind.DECIDE: "a person answered a doubt: the acts went to the row chosen",
+    ActKind.UNDO_ACT: "a person took back an act",
+    ActKind.UNDO_MATCH: "a person took back a match",
+    ActKind.UNDO_PULL: "a person took back a pull",
+}
+"""Each act in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

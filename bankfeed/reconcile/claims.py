@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 from decimal import Decimal
 
+from bankfeed.model import Known
 from bankfeed.reconcile.amounts import explain_amount
 from bankfeed.reconcile.board import ACTIVE, PENDING, REMOVED, SHADOW, Board, Edge
 from bankfeed.reconcile.changes import Rule
@@ -20,7 +21,10 @@ EARLIEST_DAYS, LATEST_DAYS = -3, 14
 """How long before and after its pending row a posting may be dated."""
 
 GAP = timedelta(days=3)
-"""How long a pending row may be gone before it posts as another amount."""
+"""How long a pending row may be gone before it posts as another amount, on any day."""
+
+NEAR_DAYS = 1
+"""How far apart two rows may be dated that nothing else tells apart."""
 
 _FEW = 32
 _MANY = 8
@@ -51,7 +55,7 @@ def claim_equal_amounts(board: Board) -> None:
     if not olds:
         return
     targets: dict[Decimal, list[int]] = defaultdict(list)
-    for new in _targets(board):
+    for new in list_targets(board):
         if (amount := board.news[new].values.amount) in olds:
             targets[amount].append(new)
     edges: list[Edge] = []
@@ -66,7 +70,19 @@ def claim_changed_amounts(board: Board) -> None:
     olds = [old for old in _claimable(board) if _may_have_changed(board, old)]
     shelves = _shelve_by_word(board, olds)
     if shelves:
-        _settle(board, [edge for new in _targets(board) for edge in _weigh_changed(board, shelves, new)])
+        _settle(board, [edge for new in list_targets(board) for edge in _weigh_changed(board, shelves, new)])
+
+
+def claim_reissued(board: Board) -> None:
+    """Claim pending rows that are listed anew a day apart, once all postings have found theirs."""
+    olds = _by_amount(board, (old for old in _claimable(board) if board.olds[old].state is PENDING))
+    pairs = [
+        (old, new)
+        for new in board.open_news()
+        if board.news[new].state is PENDING
+        for old in olds.get(board.news[new].values.amount, ())
+    ]
+    _settle(board, list(_weigh(board, pairs, pending_days=NEAR_DAYS)))
 
 
 class Shelf:
@@ -105,8 +121,8 @@ def _claimable(board: Board) -> list[int]:
 
 def _is_absent(board: Board, old: int) -> bool:
     row = board.olds[old]
-    if row.merged_into is not None or (row.deleted_at is not None and row.state in (SHADOW, REMOVED)):
-        return False  # nothing shows that the bank had it lately; it would swallow somebody's next purchase
+    if (row.deleted_at is not None or row.merged_into is not None) and not _was_listed_lately(board, row):
+        return False  # out of view for good, it would swallow somebody's next purchase
     if row.state is SHADOW:
         return True
     if row.state is REMOVED:
@@ -116,7 +132,14 @@ def _is_absent(board: Board, old: int) -> bool:
     return board.is_full and (row.state is PENDING or board.is_in_window(old))
 
 
-def _targets(board: Board) -> list[int]:
+def _was_listed_lately(board: Board, row: Known) -> bool:
+    """Tell whether the bank had a row until this list, or a pending one until some days ago."""
+    if row.state is REMOVED and row.merged_into is None and row.removed_at is not None:
+        return board.now - row.removed_at <= GAP
+    return row.state in (PENDING, ACTIVE)
+
+
+def list_targets(board: Board) -> list[int]:
     """List the reported rows that may be claimed: the unexplained ones, and postings that could have joined late."""
     return [new for new in range(len(board.news)) if _is_target(board, new)]
 
@@ -134,13 +157,13 @@ def _can_leave(board: Board, younger: int) -> bool:
     return row.state in (ACTIVE, SHADOW) and not row.has_joined and row.merged_into is None
 
 
-def _can_join(board: Board, old: int, new: int) -> bool:
+def can_join(board: Board, old: int, new: int) -> bool:
     """Tell whether the pending row was still listed when the posting first was."""
     row, younger = board.olds[old], board.olds[board.old_of[new]]
     return (
         board.is_full
         and row.state is PENDING
-        and row.is_visible
+        and row.merged_into is None
         and board.is_in_window(old)
         and row.first_pulled_at <= younger.first_pulled_at
     )
@@ -153,34 +176,42 @@ def _by_amount(board: Board, olds: Iterable[int]) -> dict[Decimal, list[int]]:
     return found
 
 
-def _weigh(board: Board, pairs: Iterable[tuple[int, int]]) -> Iterator[Edge]:
+def _weigh(board: Board, pairs: Iterable[tuple[int, int]], *, pending_days: int = 0) -> Iterator[Edge]:
     for old, new in pairs:
         is_late = not board.is_open(new)
-        if is_late and not _can_join(board, old, new):
+        if is_late and not can_join(board, old, new):
             continue
-        cost = _equal_cost(board, old, new, is_late=is_late)
+        cost = _equal_cost(board, old, new, is_late=is_late, pending_days=pending_days)
         if cost is not None:
             yield Edge(cost=cost, old=old, new=new, rule=Rule.LATE_JOIN if is_late else Rule.EQUAL_AMOUNT)
 
 
-def _equal_cost(board: Board, old: int, new: int, *, is_late: bool) -> float | None:
+def _equal_cost(board: Board, old: int, new: int, *, is_late: bool, pending_days: int) -> float | None:
     """Return what believing an equal amount costs, or None where it must not be believed."""
     row, state, days = board.olds[old], board.news[new].state, board.days_between(old, new)
     likeness = board.likeness(old, new)
     if not board.may_become(old, new) or _have_other_checks(board, old, new):
         return None
     if state is PENDING:
-        is_possible = row.state is PENDING and days == 0 and likeness.is_alike
+        is_possible = row.state is PENDING and abs(days) <= pending_days and likeness.is_alike
     elif row.state in (ACTIVE, SHADOW):
-        is_possible = abs(days) <= REPOST_DAYS and _is_repost(likeness, is_shadow=row.state is SHADOW)
+        is_possible = _is_repost(likeness, abs(days), is_shadow=row.state is SHADOW)
     else:
         is_certain = row.state is PENDING and not is_late
         is_possible = EARLIEST_DAYS <= days <= LATEST_DAYS and (is_certain or likeness.is_alike)
     return abs(days) + likeness.cost + _RETURN_COST * (row.state in (SHADOW, REMOVED)) if is_possible else None
 
 
-def _is_repost(likeness: Likeness, *, is_shadow: bool) -> bool:
-    return likeness.cost == 0 if is_shadow else likeness.is_alike and not likeness.has_other_number
+def _is_repost(likeness: Likeness, days: int, *, is_shadow: bool) -> bool:
+    """Tell whether a posted row may be listed anew so many days apart.
+
+    One that leaves in the very list that brings the other may have another text, where the days agree.
+    """
+    if likeness.has_other_number:
+        return False
+    if likeness.is_alike or likeness.cost == 0:
+        return days <= REPOST_DAYS
+    return not is_shadow and days <= NEAR_DAYS
 
 
 def _have_other_checks(board: Board, old: int, new: int) -> bool:
@@ -189,14 +220,17 @@ def _have_other_checks(board: Board, old: int, new: int) -> bool:
 
 
 def _may_have_changed(board: Board, old: int) -> bool:
-    """Tell whether a row may post as another amount: one that is pending, or was until lately.
+    return board.olds[old].state in (PENDING, REMOVED)
 
-    One gone for longer was cancelled more likely than not, and would take the next purchase at the same place.
+
+def _is_fresh(board: Board, old: int) -> bool:
+    """Tell whether a row is pending, or was until lately.
+
+    One gone for longer was cancelled more likely than not, and would take the next purchase at the same place: it is
+    found by what is dated as it was.
     """
     row = board.olds[old]
-    if row.state is REMOVED and row.removed_at is not None:
-        return board.now - row.removed_at <= GAP
-    return row.state is PENDING
+    return row.removed_at is None or board.now - row.removed_at <= GAP
 
 
 def _shelve_by_word(board: Board, olds: Iterable[int]) -> dict[str, Shelf]:
@@ -219,11 +253,13 @@ def _weigh_changed(board: Board, shelves: dict[str, Shelf], new: int) -> Iterato
     found = [shelves[word].near(new) for word in _handles(board.new_content(new)[2]) if word in shelves]
     for old in sorted(set[int]().union(*found)):
         if not EARLIEST_DAYS <= board.days_between(old, new) <= LATEST_DAYS or (
-            is_late and not _can_join(board, old, new)
+            is_late and not can_join(board, old, new)
         ):
             continue
         likeness = board.likeness(old, new)
         if (is_late or board.olds[old].state is REMOVED) and not likeness.is_alike:
+            continue
+        if not _is_fresh(board, old) and abs(board.days_between(old, new)) > NEAR_DAYS:
             continue
         why = explain_amount(board.olds[old].bank_values.amount, board.news[new].values.amount, likeness)
         if why is not None:

@@ -28,6 +28,8 @@ _GUESSES = frozenset(
     }
 )
 
+_OTHER_AMOUNTS = frozenset({Rule.CHANGED_AMOUNT, Rule.HOLD, Rule.TOKEN_CHECK, Rule.CURRENCY})
+
 MOST_CANDIDATES = 20
 """Nobody decides between more."""
 
@@ -52,6 +54,11 @@ def _doubt(board: Board, outcome: Outcome, old: int, rivals: "_Rivals") -> Doubt
     if before.is_visible and not after.is_visible:
         reason = "the bank no longer lists the row"
         return Doubt(transaction=before, candidates=candidates, rule=outcome.rules[old], reason=reason)
+    if not before.is_visible and after.is_visible and outcome.rules[old] in _OTHER_AMOUNTS:
+        reason = "the row was gone and is back with another amount"
+        return Doubt(
+            transaction=before, candidates=_distinct([after, *candidates]), rule=outcome.rules[old], reason=reason
+        )
     if candidates:
         shown = _distinct([after, *candidates]) if after.is_visible else candidates
         return Doubt(transaction=before, candidates=shown, rule=Rule.TIE, reason="another row may be meant as well")

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from bankfeed.reconcile.board import ACTIVE, PENDING, Board
 from bankfeed.reconcile.changes import Rule
-from bankfeed.reconcile.claims import EARLIEST_DAYS, LATEST_DAYS
+from bankfeed.reconcile.claims import EARLIEST_DAYS, LATEST_DAYS, can_join, list_targets
 from bankfeed.reconcile.texts import words_of
 
 POOL_ROWS = 10
@@ -18,10 +18,10 @@ _LOOKS = 200_000  # rows per pull; a list made to exhaust them loses the explana
 def find_groups(board: Board) -> None:
     """Find the totals of several absent pending rows, then the absent pending rows that posted in parts."""
     pendings = [old for old in board.free_olds() if _is_absent_pending(board, old)]
-    news = [new for new in board.open_news() if board.news[new].state is ACTIVE]
-    if not pendings or not news:
+    if not pendings:
         return
-    _find_totals(board, pendings, news)
+    news = [new for new in list_targets(board) if board.news[new].state is ACTIVE]
+    _find_totals(board, pendings, [new for new in news if board.is_open(new)])
     _find_splits(board, pendings, news)
 
 
@@ -78,7 +78,7 @@ def _find_splits(board: Board, pendings: list[int], news: list[int]) -> None:
             left -= len(by_word.get(word, ()))
             if left < 0 or not board.is_free(old):
                 break
-            pool = [new for new in by_word.get(word, ()) if board.is_open(new) and _is_part_of_pending(board, old, new)]
+            pool = [new for new in by_word.get(word, ()) if _is_part_of_pending(board, old, new)]
             chosen = exact_subset([board.news[new].values.amount for new in pool], board.olds[old].bank_values.amount)
             if chosen:
                 board.group((old,), tuple(pool[index] for index in chosen), Rule.SPLIT)
@@ -89,6 +89,9 @@ def _is_part_of_total(board: Board, old: int, new: int) -> bool:
 
 
 def _is_part_of_pending(board: Board, old: int, new: int) -> bool:
+    """Tell whether a posting may be a part; one that was listed beside the pending row counts too, until it has joined."""
+    if not board.is_open(new) and (new not in board.old_of or not can_join(board, old, new)):
+        return False
     return _is_part(board, old, new, part=board.news[new].values.amount, whole=board.olds[old].bank_values.amount)
 
 

@@ -1,9 +1,12 @@
 """Passes 1 to 4: rows that are found by what they say of themselves, id or content, without weighing."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import date
+from decimal import Decimal
 
 from bankfeed.model import Known, TransactionId, TransactionState
+from bankfeed.reconcile.amounts import HIGHEST_RATIO
 from bankfeed.reconcile.board import ACTIVE, PENDING, REMOVED, SHADOW, Board, Content
 from bankfeed.reconcile.changes import Rule
 
@@ -13,6 +16,8 @@ CORRECTION_DAYS = 14
 """How far a posted row may move under its id; institutions change their data up to about two weeks back."""
 REPOST_DAYS = 5
 """How far apart two posted rows may be dated and still be one."""
+
+_FINGERPRINTS = 200_000  # per pull; where a list exhausts them, erased rows return as new ones
 
 # Which known rows a reported one takes first, by its state.
 _STEPS: dict[TransactionState, tuple[TransactionState, ...]] = {
@@ -31,11 +36,11 @@ def pair_ids_with_content(board: Board) -> None:
 
 
 def pair_links(board: Board) -> None:
-    """Pass 2: the feed says which pending row this is the posting of; it may be of any amount.
+    """Pass 2: the feed says which pending row this is the posting of, or what it is pending as now; of any amount.
 
     A pending row still listed beside its posting stays; several postings of one are a group.
     """
-    linked = [new for new in board.open_news() if board.news[new].pending_id and board.news[new].state is ACTIVE]
+    linked = [new for new in board.open_news() if board.news[new].pending_id and board.news[new].state is not SHADOW]
     posted = _posted_without_id(board, linked)
     postings: dict[str, list[int]] = defaultdict(list)
     for new in linked:
@@ -84,8 +89,9 @@ def pair_ids(board: Board) -> None:
     if board.has_wandering_ids:
         return
     contents = {board.new_content(new) for new in range(len(board.news))}
+    waiting = _waiting_by_amount(board)
     for new in board.open_news():
-        likely = [old for old in _bearers(board, new) if _is_plausible(board, old, new, contents)]
+        likely = [old for old in _bearers(board, new) if _is_plausible(board, old, new, contents, waiting)]
         if not likely:
             continue
         old = min(likely, key=lambda old: (not _is_current(board, old, new), *_readiness(board)(old)))
@@ -122,7 +128,10 @@ def _is_posted_already(board: Board, new: int) -> bool:
 
 def _posted_without_id(board: Board, linked: list[int]) -> set[Content]:
     """Find what postings that have no id say, where a posted row is known to say the same."""
-    contents: dict[Content, list[int]] = {board.new_content(new): [] for new in linked if board.trusted_id(new) is None}
+    contents: dict[Content, list[int]] = defaultdict(list)
+    for new in linked:
+        if board.trusted_id(new) is None:
+            contents[board.new_content(new)].append(new)
     found = _olds_by_content(board, contents)
     return {said for said, olds in found.items() if any(board.olds[old].state in (ACTIVE, SHADOW) for old in olds)}
 
@@ -134,15 +143,34 @@ def _olds_by_content(board: Board, news: dict[Content, list[int]]) -> dict[Conte
         return found
     amounts = {amount for amount, _, _ in news}
     dates = {on for _, on, _ in news}
+    erased = []
     for old, row in enumerate(board.olds):
         values = row.bank_values
-        if values.transacted_on not in dates or values.amount not in amounts:
+        if values.transacted_on not in dates or (values.amount not in amounts and not row.fingerprint):
             continue
-        if board.is_free(old) and board.can_match(old):
+        if row.fingerprint:
+            erased.append(old)
+        elif board.is_free(old) and board.can_match(old):
             content = board.old_content(old)
             if content in news:
                 found[content].append(old)
+    for old, content in _recognise(board, erased, news):
+        found[content].append(old)
     return dict(sorted(found.items()))
+
+
+def _recognise(board: Board, erased: list[int], news: dict[Content, list[int]]) -> Iterator[tuple[int, Content]]:
+    """Find what erased rows once said among the contents of their day."""
+    days: dict[date, list[Content]] = defaultdict(list)
+    for content in news if erased else ():
+        days[content[1]].append(content)
+    left = _FINGERPRINTS
+    for old in sorted(filter(board.is_free, erased), key=board.arrival):
+        same_day = days[board.olds[old].bank_values.transacted_on]
+        left -= len(same_day)
+        if left < 0:
+            break
+        yield from ((old, content) for content in same_day if board.has_same_content(old, news[content][0]))
 
 
 def _pair_equal(board: Board, olds: list[int], news: list[int]) -> None:
@@ -217,17 +245,50 @@ def _is_current(board: Board, old: int, new: int) -> bool:
     return bool(ids) and ids[-1] == board.trusted_id(new)
 
 
-def _is_plausible(board: Board, old: int, new: int, contents: set[Content]) -> bool:
+def _waiting_by_amount(board: Board) -> dict[Decimal, list[int]]:
+    """Index the pending rows that nothing in the list explains yet."""
+    found: dict[Decimal, list[int]] = defaultdict(list)
+    for old in board.free_olds():
+        if board.olds[old].state is PENDING:
+            found[board.olds[old].bank_values.amount].append(old)
+    return found
+
+
+def _is_awaited(board: Board, new: int, waiting: dict[Decimal, list[int]]) -> bool:
+    """Tell whether a reported row looks like the posting of a pending one."""
+    return any(
+        abs(board.days_between(old, new)) <= CORRECTION_DAYS and board.likeness(old, new).is_alike
+        for old in waiting.get(board.news[new].values.amount, ())
+    )
+
+
+def _is_plausible(board: Board, old: int, new: int, contents: set[Content], waiting: dict[Decimal, list[int]]) -> bool:
     """Tell whether an id that both rows have can be believed: same amount, or same sign and similar text."""
     row, days = board.olds[old], abs(board.days_between(old, new))
-    if days > _id_days(board, old):
+    if row.fingerprint or days > _id_days(board, old):
         return False
     before, after = row.bank_values.amount, board.news[new].values.amount
     if before == after:
         return True
-    if before * after < 0 or not board.likeness(old, new).is_alike:
+    if before * after < 0:
         return False
-    return row.state in (PENDING, REMOVED) or board.old_content(old) not in contents
+    if row.state in (PENDING, REMOVED):
+        return board.likeness(old, new).is_alike or _is_near(board, old, new)
+    is_explained = board.old_content(old) in contents or _is_awaited(board, new, waiting)
+    return board.likeness(old, new).is_alike and not is_explained
+
+
+def _is_near(board: Board, old: int, new: int) -> bool:
+    """Tell whether a pending row's current id says enough, though text and amount differ.
+
+    A delta deals no id twice, and says of no row under its own id that it is gone; in a list a word has to be shared.
+    """
+    if board.olds[old].state is not PENDING or not _is_current(board, old, new):
+        return False
+    if not board.is_full:
+        return True
+    before, after = abs(board.olds[old].bank_values.amount), abs(board.news[new].values.amount)
+    return board.likeness(old, new).has_shared and before <= after * HIGHEST_RATIO and after <= before * HIGHEST_RATIO
 
 
 def _id_days(board: Board, old: int) -> int:

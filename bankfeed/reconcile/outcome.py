@@ -28,7 +28,7 @@ def conclude(board: Board) -> Outcome:
         olds[old], rules[old] = after, rule
         before = board.olds[old]
         if after != before:
-            changes.append(Change(kind=_kind(before, after), rule=rule, before=before, after=after))
+            changes.append(Change(kind=kind_of(before, after), rule=rule, before=before, after=after))
     for new, after, rule in _added(board):
         news[new] = after
         changes.append(Change(kind=ChangeKind.ADDED, rule=rule, before=None, after=after))
@@ -43,7 +43,10 @@ def _touched(board: Board) -> list[tuple[int, Known, Rule]]:
         (old, _take_all(board, old, board.news[new], younger.get(old)), board.rule_of[old])
         for old, new in board.new_of.items()
     ]
-    found += [(old, _merge(board, old, into), board.rule_of[into]) for old, into in board.joined.items()]
+    found += [
+        (old, join(board.olds[old], board.olds[into], now=board.now), board.rule_of[into])
+        for old, into in board.joined.items()
+    ]
     for group in board.groups:
         found += [(old, replace(leave(board.olds[old], board.now), has_joined=True), group.rule) for old in group.olds]
     found += [
@@ -59,7 +62,7 @@ def _take_all(board: Board, old: int, reported: Reported, younger: int | None) -
     row = board.olds[old]
     if younger is not None:
         for aggregator_id in board.olds[younger].aggregator_ids:
-            row = replace(row, aggregator_ids=_with_id(row.aggregator_ids, aggregator_id))
+            row = replace(row, aggregator_ids=with_id(row.aggregator_ids, aggregator_id))
     return take(row, reported, now=board.now)
 
 
@@ -72,7 +75,7 @@ def take(row: Known, reported: Reported, *, now: datetime) -> Known:
         state=state,
         values=row.values if row.is_reconciled else reported.values,
         bank_values=reported.values,
-        aggregator_ids=_with_id(row.aggregator_ids, reported.aggregator_id),
+        aggregator_ids=with_id(row.aggregator_ids, reported.aggregator_id),
         raw_amount=reported.raw_amount,
         raw_transacted_at=reported.raw_transacted_at,
         removed_at=(row.removed_at or now) if state is REMOVED else None,
@@ -89,9 +92,9 @@ def leave(row: Known, now: datetime) -> Known:
     return replace(row, state=SHADOW) if row.state is ACTIVE else row
 
 
-def _merge(board: Board, younger: int, older: int) -> Known:
-    survivor = board.olds[older].id
-    return replace(board.olds[younger], state=REMOVED, removed_at=board.now, merged_into=survivor)
+def join(younger: Known, older: Known, *, now: datetime) -> Known:
+    """Return a row that leaves as joined to an older one: nothing of its own is left to be found by."""
+    return replace(younger, state=REMOVED, removed_at=now, merged_into=older.id, has_joined=True)
 
 
 def _added(board: Board) -> list[tuple[int, Known, Rule]]:
@@ -110,7 +113,7 @@ def _add(board: Board, new: int, *, has_joined: bool) -> Known:
         state=reported.state,
         values=reported.values,
         bank_values=reported.values,
-        aggregator_ids=_with_id((), reported.aggregator_id),
+        aggregator_ids=with_id((), reported.aggregator_id),
         first_pulled_at=board.pull.at,
         raw_amount=reported.raw_amount,
         raw_transacted_at=reported.raw_transacted_at,
@@ -122,11 +125,12 @@ def _next_state(row: Known, reported: TransactionState) -> TransactionState:
     if reported is SHADOW:
         return REMOVED if row.state in (PENDING, REMOVED) else SHADOW
     if reported is PENDING and row.state in (ACTIVE, SHADOW):
-        return row.state  # only a deleted row gets here; nothing posted becomes pending again
+        return SHADOW  # only a deleted or merged row gets here; nothing posted becomes pending again
     return reported
 
 
-def _with_id(ids: tuple[str, ...], aggregator_id: str | None) -> tuple[str, ...]:
+def with_id(ids: tuple[str, ...], aggregator_id: str | None) -> tuple[str, ...]:
+    """Return a row's ids with one more, which becomes the current one; a blank one is none."""
     if aggregator_id is None or not aggregator_id.strip() or (ids and ids[-1] == aggregator_id):
         return ids
     return (*(known for known in ids if known != aggregator_id), aggregator_id)
@@ -138,7 +142,8 @@ def _leaving_rule(board: Board, row: Known) -> Rule:
     return Rule.PENDING_GONE if row.state is PENDING else Rule.WITHDRAWN
 
 
-def _kind(before: Known, after: Known) -> ChangeKind:
+def kind_of(before: Known, after: Known) -> ChangeKind:
+    """Return what a change by the feed means to those who see the row."""
     if after.merged_into is not None and before.merged_into is None:
         return ChangeKind.MERGED
     if before.is_visible != after.is_visible:

@@ -1,5 +1,6 @@
 """Which pulls conclude nothing: what they lack is more likely missing from the list than from the bank (rule 9). Pure."""
 
+from collections.abc import Set as AbstractSet
 from datetime import timedelta
 
 from bankfeed.model import Pull
@@ -31,7 +32,7 @@ def find_suspicion(board: Board) -> str:
     if not board.news and (posted or _visible_in_window(board, is_posted=False)):
         return "the list is empty and rows are known in its window"
     missing = missing_rows(board)
-    if len(posted) >= FEWEST_ROWS and 2 * (len(posted) - len(missing)) < len(posted):
+    if _are_too_many(missing, posted):
         return f"the list lacks {len(missing)} of {len(posted)} posted rows in its window"
     return ""
 
@@ -47,10 +48,20 @@ def may_confirm(pull: Pull, held: Pull) -> bool:
     return is_newer and pull.at - held.at >= CONFIRMED_AFTER and not find_failure(held)
 
 
-def lacks_the_same(board: Board, held: Board) -> bool:
-    """Tell whether two lists lack the same rows, as far as both windows reach."""
+def agrees(board: Board, held: Board) -> bool:
+    """Tell whether a list still lacks what one before lacked, as far as both windows reach.
+
+    What only this one lacks must not be suspicious by itself.
+    """
     missing = missing_rows(board)
-    return missing == {old for old in missing_rows(held) if board.is_in_window(old)}
+    before = {old for old in missing_rows(held) if board.is_in_window(old)}
+    if not before <= missing or (not board.news and held.news):
+        return False
+    return not _are_too_many(missing - before, _visible_in_window(board, is_posted=True))
+
+
+def _are_too_many(missing: AbstractSet[int], posted: list[int]) -> bool:
+    return len(posted) >= FEWEST_ROWS and 2 * (len(posted) - len(missing)) < len(posted)
 
 
 def _visible_in_window(board: Board, *, is_posted: bool) -> list[int]:

@@ -16,6 +16,7 @@ from bankfeed.sandbox.shares import DELAY_DAYS, DELAY_WEIGHTS, Shares
 from bankfeed.sandbox.wording import drawn_text, plain_text
 
 POSTS_AT = time(5, tzinfo=UTC)  # an hour before the nightly aggregation
+AGAIN = "/again"
 CENT = Decimal("0.01")
 SHOPS = {twist: by_twist(twist) for twist in Twist} | {Twist.NONE: by_twist(Twist.NONE) + by_twist(Twist.TIP)}
 
@@ -59,9 +60,14 @@ def purchase_lives(
     yield Life(movement=movement, sightings=_drawn_sightings(rng, first, shares))
     again = draw(rng.random(), "again")
     if again.random() < shares.repeated:
-        name = f"{movement}/again"
-        second = replace(first, movement=name, id_parts=(*id_parts, "again"))
+        name = f"{movement}{AGAIN}"
+        second = replace(first, movement=name, id_parts=(*id_parts, AGAIN))
         yield Life(movement=name, sightings=_drawn_sightings(again, second, shares))
+
+
+def is_same_purchase(one: str, other: str) -> bool:
+    """Tell whether two movements have shop, price and day in common: one, or the same purchase made twice."""
+    return one.removesuffix(AGAIN) == other.removesuffix(AGAIN)
 
 
 def _drawn_purchase(

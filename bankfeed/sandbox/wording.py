@@ -25,11 +25,12 @@ def drawn_text(rng: Random, merchant: Merchant, shares: Shares) -> str:
     rolls = [rng.random() for _ in range(6)]
     text = " ".join(map(abbreviate, plain.split())) if rolls[0] < shares.abbreviated else plain
     text = f"{processor}{text}" if rolls[1] < shares.processor else text
-    text = f"{prefix}{text}" if rolls[2] < shares.prefixed else text
-    text = f"{text}{suffix}" if rolls[3] < shares.suffixed else text
+    is_bare = text == plain and rolls[2] >= shares.prefixed
+    text = f"{text}{suffix}" if rolls[3] < shares.suffixed or is_bare else text
     text = text[:NARROW_CHARS].rstrip() if rolls[4] < shares.truncated else text
+    text = f"{prefix}{text}" if rolls[2] < shares.prefixed else text
     text = text.title() if rolls[5] < shares.cased else text
-    return text if text != plain else f"{plain}{suffix}"
+    return text if text != plain else text.title()
 
 
 def abbreviate(word: str) -> str:

@@ -85,6 +85,13 @@ def test_a_merged_row_goes_on_following_the_bank() -> None:
     assert (TransactionState.ACTIVE, False) == (dropped.state, dropped.is_visible)
 
 
+def test_a_row_that_posted_from_pending_is_parted_too() -> None:
+    """Only what the engine joined is no person's merge: a posted row that joined its own pending one comes back."""
+    row = make_row(2, has_joined=True)
+    dropped = after(acts.merge(make_row(1), row), 2)
+    assert row == after(acts.unmerge(make_row(1), dropped), 2)
+
+
 def test_a_split_adds_up() -> None:
     """Parts that add up are kept; booking whole again forgets them."""
     parts = (Decimal("-9.00"), Decimal("-11.00"))

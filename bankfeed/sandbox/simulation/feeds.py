@@ -20,13 +20,15 @@ class Ids(StrEnum):
     NONE_ON_PENDING = "none_on_pending"
     POSITIONAL = "positional"
     """The place in the list, newest first: every new row moves them all."""
+    REUSED = "reused"
+    """From a small range: another movement may get one again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Habits:
     """How feeds tell what the bank lists; shares from 0 to 1, the defaults moderate guesses.
 
-    `delta`, `without_pending_ids` and `positional_ids` are per account (the last two of full lists only), `narrow` per
+    `delta` and the `..._ids` are per account (the latter where it sends full lists), `narrow` per
     pull of an account that sends full lists: it asks for `narrow_days` only. `names_pending` is the part of postings in a
     delta that name their pending row. A bank serves, and a pull asks for, days between `fewest_days` and `most_days`.
     """
@@ -34,12 +36,16 @@ class Habits:
     delta: float = 0.2
     without_pending_ids: float = 0.1
     positional_ids: float = 0.04
+    reused_ids: float = 0.04
     narrow: float = 0.3
     narrow_days: int = 15
     names_pending: float = 0.7
     fewest_days: int = 60
     most_days: int = 90
     most_pulls_a_day: int = 2
+
+
+USUAL = Habits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,16 +73,19 @@ def draw_feed(seed: int, number: int, habits: Habits) -> Feed:
     ids = _ids(rng.random(), habits) if kind is FeedKind.FULL else Ids.OWN
     hours = sorted(rng.sample((6, 11, 14, 19, 23), rng.randint(1, habits.most_pulls_a_day)))
     account = _account(number, zone=rng.choice(ZONES), served_days=served_days, hour=hours[0])
-    return Feed(
-        account=account, kind=kind, ids=ids, served_days=served_days, asked_days=asked_days, hours=tuple(hours)
-    )
+    return Feed(account=account, kind=kind, ids=ids, served_days=served_days, asked_days=asked_days, hours=tuple(hours))
 
 
 def _ids(roll: float, habits: Habits) -> Ids:
-    if roll < habits.positional_ids:
-        return Ids.POSITIONAL
-    is_without = roll < habits.positional_ids + habits.without_pending_ids
-    return Ids.NONE_ON_PENDING if is_without else Ids.OWN
+    for ids, share in (
+        (Ids.POSITIONAL, habits.positional_ids),
+        (Ids.REUSED, habits.reused_ids),
+        (Ids.NONE_ON_PENDING, habits.without_pending_ids),
+    ):
+        if roll < share:
+            return ids
+        roll -= share
+    return Ids.OWN
 
 
 def _account(number: int, *, zone: str, served_days: int, hour: int) -> Account:

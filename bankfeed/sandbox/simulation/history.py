@@ -1,14 +1,17 @@
 """An account's feed, pull by pull, each with the truth that the wire never shows. Pure: a function of the seed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
 from bankfeed.model import FeedKind, Pull, Reported, TransactionState, Values
 from bankfeed.sandbox.lives import Sighting, draw
-from bankfeed.sandbox.simulation.feeds import Feed, Habits, Ids, draw_feed
 from bankfeed.sandbox.shares import DOCUMENTED, Shares
+from bankfeed.sandbox.simulation.feeds import USUAL, Feed, Habits, Ids, draw_feed
+from bankfeed.sandbox.simulation.people import DILIGENT, Diligence
 from bankfeed.sandbox.world import Row, World, listing
+
+FEW_IDS = 5_000  # with a hundred rows listed, two share an id now and then, and ids of old rows come again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +20,8 @@ class Recipe:
 
     days: int = 90
     shares: Shares = DOCUMENTED
-    habits: Habits = Habits()
+    habits: Habits = USUAL
+    diligence: Diligence = DILIGENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +66,7 @@ def _tell_lists(world: World, feed: Feed, instants: Sequence[datetime], habits: 
         yield Told(
             pull=_pull(feed, at, from_on=from_on, rows=reported),
             movements=tuple(row.movement for row in rows),
-            listed=_true_rows(rows, reported),
+            listed=_true_rows(zip(rows, reported, strict=True)),
             complete_from_on=max(from_on, _served_from(feed, at)),
         )
 
@@ -71,29 +75,45 @@ def _tell_deltas(world: World, feed: Feed, instants: Sequence[datetime], habits:
     """Tell what is new or changed since the list told last; a list that the bank has lost moves no cursor."""
     rows: tuple[Row, ...] = ()
     last: dict[str, Reported] = {}
+    pendings: dict[str, str] = {}
     for at in instants:
         rows = listing(world, feed.account, at) or rows
         served_from_on = _served_from(feed, at)
-        now = {str(row.sighting.id): _report(feed, row, place=0) for row in rows}
-        fresh = [row for row in rows if now[str(row.sighting.id)] != last.get(str(row.sighting.id))]
+        pairs = _without_named([(row, _name_pending(world, feed, row, pendings, habits)) for row in rows])
+        now = {str(said.aggregator_id): said for _, said in pairs}
+        fresh = [(row, said) for row, said in pairs if last.get(str(said.aggregator_id)) != said]
         gone = (row_id for row_id in last.keys() - now.keys() if last[row_id].values.transacted_on >= served_from_on)
-        reported = tuple(_name_pending(world, row, now[str(row.sighting.id)], last, habits) for row in fresh)
         yield Told(
-            pull=_pull(feed, at, from_on=served_from_on, rows=reported, removed_ids=tuple(sorted(gone))),
-            movements=tuple(row.movement for row in fresh),
-            listed=_true_rows(rows, tuple(now[str(row.sighting.id)] for row in rows)),
+            pull=_pull(
+                feed,
+                at,
+                from_on=served_from_on,
+                rows=tuple(said for _, said in fresh),
+                removed_ids=tuple(sorted(gone)),
+            ),
+            movements=tuple(row.movement for row, _ in fresh),
+            listed=_true_rows(pairs),
             complete_from_on=served_from_on,
         )
         last = now
+        pendings |= {
+            row.movement: str(said.aggregator_id) for row, said in fresh if said.state is TransactionState.PENDING
+        }
 
 
-def _name_pending(world: World, row: Row, reported: Reported, last: dict[str, Reported], habits: Habits) -> Reported:
-    """Let a posting under a new id name its pending row, for the share that does."""
-    pending_id = row.pending_id
-    if pending_id is None or pending_id not in last:
+def _name_pending(world: World, feed: Feed, row: Row, pendings: dict[str, str], habits: Habits) -> Reported:
+    """Report a row; a posting under a new id names the pending row told before it, for the share that does."""
+    reported, pending_id = _report(feed, row, place=0), pendings.get(row.movement)
+    if reported.state is TransactionState.PENDING or pending_id in {None, reported.aggregator_id}:
         return reported
     is_named = draw(world.seed, row.movement, "named").random() < habits.names_pending
     return replace(reported, pending_id=pending_id) if is_named else reported
+
+
+def _without_named(pairs: list[tuple[Row, Reported]]) -> list[tuple[Row, Reported]]:
+    """Leave out pending rows that a posting names: a delta that says so has taken them back."""
+    named = {said.pending_id for _, said in pairs}
+    return [(row, said) for row, said in pairs if said.aggregator_id not in named]
 
 
 def _report(feed: Feed, row: Row, *, place: int) -> Reported:
@@ -120,6 +140,8 @@ def _shown_id(feed: Feed, sighting: Sighting, state: TransactionState, *, place:
             return str(place)
         case Ids.NONE_ON_PENDING if state is TransactionState.PENDING:
             return None
+        case Ids.REUSED:
+            return str(sighting.id % FEW_IDS)
         case _:
             return str(sighting.id)
 
@@ -138,11 +160,11 @@ def _served_from(feed: Feed, at: datetime) -> date:
     return max(feed.account.served_from_on, at.date() - timedelta(days=feed.served_days))
 
 
-def _true_rows(rows: Sequence[Row], reported: Sequence[Reported]) -> tuple[TrueRow, ...]:
+def _true_rows(pairs: Iterable[tuple[Row, Reported]]) -> tuple[TrueRow, ...]:
     """Keep what is in view: a row reported as shadow is not."""
     return tuple(
         TrueRow(movement=row.movement, state=said.state, values=said.values)
-        for row, said in zip(rows, reported, strict=True)
+        for row, said in pairs
         if said.state is not TransactionState.SHADOW
     )
 
