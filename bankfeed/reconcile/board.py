@@ -18,6 +18,9 @@ from bankfeed.reconcile.policy import fingerprint
 TOMBSTONE_DAYS = 30
 """How long a removed pending row can still be found by its posting or its return."""
 
+EARLIEST_DAYS, LATEST_DAYS = -3, 14
+"""How long before and after its pending row a posting may be dated."""
+
 SERVED_DAYS = 45
 """Banks serve 60 to 90 days; a row younger than this and absent is withdrawn, an older one may be served no longer."""
 
@@ -73,6 +76,7 @@ class Board:
         self.ids = [_id_or_none(row.aggregator_id) for row in self.news]
         self._listed = Counter(i for i in self.ids if i is not None)
         self.olds_by_id = self._index_ids()
+        self._new_by_id = {i: new for new, i in enumerate(self.ids) if i is not None and self._listed[i] == 1}
         self.withdrawn = self._find_withdrawn()
         self._oldest_on = min((r.values.transacted_on for r in self.news if r.state is ACTIVE), default=None)
         self._window = frozenset(old for old, row in enumerate(known) if self._lies_in_window(row))
@@ -81,6 +85,7 @@ class Board:
             for old, row in enumerate(known)
             if row.state is not ACTIVE or old in self._window or old in self.withdrawn
         ]
+        self._list_standing()
 
     # ---- what is still open -------------------------------------------------------------------------------------
 
@@ -172,6 +177,10 @@ class Board:
         found = self.ids[new]
         return found if found is not None and self._listed[found] == 1 else None
 
+    def find_new(self, aggregator_id: str) -> int | None:
+        """Return the one reported row that bears an id, None where none or several do."""
+        return self._new_by_id.get(aggregator_id)
+
     def is_listed_id(self, aggregator_id: str) -> bool:
         """Tell whether a row of this list bears the id."""
         return aggregator_id in self._listed
@@ -245,6 +254,25 @@ class Board:
                 found.add(bearers[0])
         return frozenset(found)
 
+    def _list_standing(self) -> None:
+        """Add to a delta that removes pending rows the postings that it leaves as they are.
+
+        One of them may have been listed beside its pending row, and joins it now. They take nothing new.
+        """
+        days = [self.olds[old].bank_values.transacted_on for old in self.withdrawn if self.olds[old].state is PENDING]
+        if not days:
+            return
+        first, last = _shifted(min(days), EARLIEST_DAYS), _shifted(max(days), LATEST_DAYS)
+        for old, row in enumerate(self.olds):
+            is_there = row.state is ACTIVE and old not in self.withdrawn and not row.has_joined and row.aggregator_ids
+            if is_there and first <= row.bank_values.transacted_on <= last and not self._is_named(row):
+                self.news.append(_as_reported(row))
+                self.ids.append(row.aggregator_ids[-1])
+                self.pair(old, len(self.news) - 1, Rule.ID_AND_CONTENT)
+
+    def _is_named(self, row: Known) -> bool:
+        return any(aggregator_id in self._listed for aggregator_id in row.aggregator_ids)
+
     def _lies_in_window(self, row: Known) -> bool:
         on = row.bank_values.transacted_on
         if not self.pull.from_on <= on <= self.pull.to_on:
@@ -255,6 +283,22 @@ class Board:
         if self._oldest_on is not None and on >= self._oldest_on:
             return False
         return (min(self.pull.to_on, self.pull.at.date()) - on).days > SERVED_DAYS
+
+
+def _shifted(day: date, days: int) -> date:
+    """Move a day, at most to the ends of the calendar."""
+    ordinal = day.toordinal() + days
+    return date.fromordinal(min(max(ordinal, 1), date.max.toordinal()))
+
+
+def _as_reported(row: Known) -> Reported:
+    return Reported(
+        aggregator_id=row.aggregator_ids[-1],
+        state=row.state,
+        values=row.bank_values,
+        raw_amount=row.raw_amount,
+        raw_transacted_at=row.raw_transacted_at,
+    )
 
 
 def _id_or_none(aggregator_id: str | None) -> str | None:

@@ -12,13 +12,10 @@ from decimal import Decimal
 
 from bankfeed.model import Known
 from bankfeed.reconcile.amounts import explain_amount
-from bankfeed.reconcile.board import ACTIVE, PENDING, REMOVED, SHADOW, Board, Edge
+from bankfeed.reconcile.board import ACTIVE, EARLIEST_DAYS, LATEST_DAYS, PENDING, REMOVED, SHADOW, Board, Edge
 from bankfeed.reconcile.changes import Rule
 from bankfeed.reconcile.identity import REPOST_DAYS, find_linked
 from bankfeed.reconcile.texts import Likeness, words_of
-
-EARLIEST_DAYS, LATEST_DAYS = -3, 14
-"""How long before and after its pending row a posting may be dated."""
 
 GAP = timedelta(days=3)
 """How long a pending row may be gone before it posts as another amount, on any day."""
@@ -30,6 +27,8 @@ _FEW = 32
 _MANY = 8
 _CROWD = 256
 _RETURN_COST = 2.0  # the row was out of view already; one that leaves just now explains more
+_GONE_COST = 8.0  # the same where the amount changed as well
+_LATE_COST = 4.0
 _HEAD_CHARS = 4
 
 
@@ -161,10 +160,9 @@ def can_join(board: Board, old: int, new: int) -> bool:
     """Tell whether the pending row was still listed when the posting first was."""
     row, younger = board.olds[old], board.olds[board.old_of[new]]
     return (
-        board.is_full
+        board.is_gone(old)
         and row.state is PENDING
         and row.merged_into is None
-        and board.is_in_window(old)
         and row.first_pulled_at <= younger.first_pulled_at
     )
 
@@ -199,7 +197,24 @@ def _equal_cost(board: Board, old: int, new: int, *, is_late: bool, pending_days
     else:
         is_certain = row.state is PENDING and not is_late
         is_possible = EARLIEST_DAYS <= days <= LATEST_DAYS and (is_certain or likeness.is_alike)
-    return abs(days) + likeness.cost + _RETURN_COST * (row.state in (SHADOW, REMOVED)) if is_possible else None
+    if not is_possible:
+        return None
+    cost = _days_cost(days) + likeness.cost + _RETURN_COST * (row.state in (SHADOW, REMOVED))
+    return cost + _late_cost(board, new) if is_late else cost
+
+
+def _days_cost(days: int) -> int:
+    """Return what the days from a pending row to its posting cost: to be dated before it is rarer than after it."""
+    return days if days >= 0 else -2 * days
+
+
+def _late_cost(board: Board, new: int) -> float:
+    """Return what it costs to believe a posting that was listed beside its pending row, more with each day of it.
+
+    The rule is that a posting comes when its pending row goes.
+    """
+    younger = board.olds[board.old_of[new]]
+    return _LATE_COST + max(0, (board.pull.at - younger.first_pulled_at).days)
 
 
 def _is_repost(likeness: Likeness, days: int, *, is_shadow: bool) -> bool:
@@ -263,8 +278,9 @@ def _weigh_changed(board: Board, shelves: dict[str, Shelf], new: int) -> Iterato
             continue
         why = explain_amount(board.olds[old].bank_values.amount, board.news[new].values.amount, likeness)
         if why is not None:
-            cost = abs(board.days_between(old, new)) + likeness.cost + why.cost
-            cost += _RETURN_COST * (board.olds[old].state is REMOVED)
+            cost = _days_cost(board.days_between(old, new)) + likeness.cost + why.cost
+            cost += _GONE_COST * (board.olds[old].state is REMOVED)
+            cost += _late_cost(board, new) if is_late else 0
             yield Edge(cost=cost, old=old, new=new, rule=why.rule)
 
 

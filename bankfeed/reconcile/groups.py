@@ -4,9 +4,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from decimal import Decimal
 
-from bankfeed.reconcile.board import ACTIVE, PENDING, Board
+from bankfeed.reconcile.board import ACTIVE, EARLIEST_DAYS, LATEST_DAYS, PENDING, Board
 from bankfeed.reconcile.changes import Rule
-from bankfeed.reconcile.claims import EARLIEST_DAYS, LATEST_DAYS, can_join, list_targets
+from bankfeed.reconcile.claims import can_join, list_targets
 from bankfeed.reconcile.texts import words_of
 
 POOL_ROWS = 10

@@ -180,7 +180,18 @@ def _pair_equal(board: Board, olds: list[int], news: list[int]) -> None:
         for reported_state, steps in _STEPS.items():
             waiting = [new for new in news if board.is_open(new) and board.news[new].state is reported_state]
             ready = [old for old in olds if board.is_free(old) and board.olds[old].state is steps[step]]
+            if step:
+                ready = [old for old in ready if not _has_own_posting(board, old)]
             _pair_in_order(board, ready, waiting)
+
+
+def _has_own_posting(board: Board, old: int) -> bool:
+    """Tell whether a pending row's own id stands on a posting of its amount and like text: pass 4 is to find that one."""
+    row = board.olds[old]
+    new = board.find_new(row.aggregator_ids[-1]) if row.state is PENDING and row.aggregator_ids else None
+    if new is None or not board.is_open(new) or board.news[new].values.amount != row.bank_values.amount:
+        return False
+    return board.likeness(old, new).is_alike
 
 
 def _pair_as_before(board: Board, olds: list[int], news: list[int]) -> None:

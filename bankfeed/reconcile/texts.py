@@ -11,10 +11,13 @@ TEXT_CHARS = 500
 
 _KEY_CHARS = 200
 _ALIKE_SCORE = 75.0
+_SHORTENED_SCORE = 90.0
+_SHORTENED_CHARS = 6
 _PREFIX_CHARS = 4
 _WORD_CHARS = 3
 _NOT_A_WORD = re.compile(r"[\W_]+")
 _NUMBER = re.compile(r"\d+")
+_VOWELS = re.compile(r"(?<=\w)[aeiou]")
 _PENDING = frozenset({"pending", "pend"})
 _NO_TEXT = frozenset({"no description provided by institution"})
 _GENERAL = frozenset(
@@ -25,6 +28,7 @@ _GENERAL = frozenset(
 _PREFIX_COST = 3.0
 _ALIKE_COST = 4.0
 _ALIKE_RANGE = 5.0
+_SHORTENED_COST = 8.0
 _NO_TEXT_COST = 12.0
 _SHARED_COST = 17.0
 _UNLIKE_COST = 30.0
@@ -79,6 +83,8 @@ def compare(one: str, other: str) -> Likeness:
 
     >>> compare("corner cafe", "corner cafe 0042").is_alike, compare("uber trip", "uber eats").is_alike
     (True, False)
+    >>> compare("golden carp", "gldn carp boise id").is_alike
+    True
     """
     if not one or not other:
         return Likeness(
@@ -89,7 +95,7 @@ def compare(one: str, other: str) -> Likeness:
     if _begins(one, other) or _begins(other, one):
         return Likeness(cost=_PREFIX_COST, is_alike=True, has_shared=True, has_other_number=False)
     score = fuzz.token_set_ratio(one, other)
-    is_alike = score >= _ALIKE_SCORE
+    is_alike = score >= _ALIKE_SCORE or _is_shortened(one, other)
     has_shared = is_alike or bool(words_of(one) & words_of(other))
     has_other_number = _have_other_numbers(one, other)
     return Likeness(
@@ -105,7 +111,17 @@ def _begins(short: str, long: str) -> bool:
     return len(head) >= _PREFIX_CHARS and long.replace(" ", "").startswith(head)
 
 
+def _is_shortened(one: str, other: str) -> bool:
+    """Tell whether two keys are alike without their vowels, as banks shorten names: "gldn carp" for "golden carp"."""
+    mine, theirs = _VOWELS.sub("", one), _VOWELS.sub("", other)
+    if min(len(mine), len(theirs)) < _SHORTENED_CHARS:
+        return False
+    return fuzz.token_set_ratio(mine, theirs) >= _SHORTENED_SCORE
+
+
 def _base_cost(score: float, *, is_alike: bool, has_shared: bool) -> float:
+    if is_alike and score < _ALIKE_SCORE:
+        return _SHORTENED_COST
     if is_alike:
         return _ALIKE_COST + _ALIKE_RANGE * (100.0 - score) / (100.0 - _ALIKE_SCORE)
     return _SHARED_COST if has_shared else _UNLIKE_COST
