@@ -36,10 +36,19 @@ bankfeed status
 bankfeed status --watch
 bankfeed status --json | python -m json.tool
 """
+REPLAY_EXAMPLES = """\
+bankfeed replay history.jsonl
+bankfeed replay --explain history.jsonl     why did this become shadow?
+bankfeed replay --json --all - < history.jsonl
+"""
+EXPLAIN_EXAMPLES = """\
+bankfeed explain 4711 --customer 1
+"""
 SCHEMA_EXAMPLES = """\
 BANKFEED_OWNER_DATABASE_URL=postgresql://owner:...@db.example/bankfeed bankfeed schema
 bankfeed schema --url postgresql://owner@localhost/bankfeed
 """
+MOST_ID = 2**63 - 1
 
 
 class WithExamples(click.Command):
@@ -160,6 +169,49 @@ def status(*, as_json: bool, watch: bool) -> None:
     from bankfeed.status import run_status  # noqa: PLC0415 - a command imports what it runs
 
     run_status(as_json=as_json, watch=watch)
+
+
+@commands.command(epilog=REPLAY_EXAMPLES, short_help="Run a feed history from a file.")
+@click.argument("file")
+@click.option("--json", "as_program", is_flag=True, help="One JSON object, for programs.")
+@click.option("--explain", "with_steps", is_flag=True, help="Tell each row's life, a line a step with its rule.")
+@click.option("--all", "with_gone", is_flag=True, help="Show removed, deleted and merged rows too.")
+@click.option(
+    "--shadow-policy",
+    "policy",
+    type=click.Choice(["hide", "show", "confirm", "delete"]),
+    default="hide",
+    show_default=True,
+    help="What the customer chose for rows that the bank no longer reports.",
+)
+def replay(file: str, *, policy: str, as_program: bool, with_steps: bool, with_gone: bool) -> int:
+    r"""Run the feed history in FILE (- is standard input) through the real engine, without a server.
+
+    \b
+    Each line is a JSON object, one step of one account, in order of time:
+      {"op":"account","account":"a","institution":"i","type":"checking","number":"4321","currency":"USD"}
+      {"op":"pull","account":"a","at":"2026-03-03T06:00:00Z","kind":"full","from":"2026-02-01","to":"2026-03-03",
+       "complete":true,"transactions":[{"id":"p1","status":"pending","amount":"-20.00","date":"2026-03-02",
+       "description":"CORNER CAFE"}]}                 on one line; kind is full or delta, amounts are text
+      {"op":"link","account":"a","at":"...","match":{"amount":"-20.00"},"entry":"L1"}
+    and reconcile, delete (match), split (match, into), merge (keep, drop), unlink: the account left.
+
+    Prints what each step did, the rows where they end, and what a person is asked. A line that cannot be read, or does
+    not fit, ends with 2 and says what was expected.
+    """
+    from bankfeed.replay.show import run_replay  # noqa: PLC0415 - a command imports what it runs
+
+    return run_replay(file, policy=policy, as_program=as_program, with_steps=with_steps, with_gone=with_gone)
+
+
+@commands.command(epilog=EXPLAIN_EXAMPLES, short_help="Tell a transaction's life, and why.")
+@click.argument("transaction_id", type=Whole(1, MOST_ID), metavar="TRANSACTION_ID")
+@click.option("--customer", "customer_id", type=Whole(1, MOST_ID), metavar="ID", required=True, help="Whose it is.")
+def explain(transaction_id: int, customer_id: int) -> None:
+    """Tell how a transaction came, what changed it and by which rule, and how it stands, a line a step."""
+    from bankfeed.explain import run_explain  # noqa: PLC0415 - a command imports what it runs
+
+    run_explain(customer_id, transaction_id)
 
 
 @commands.command(epilog=SCHEMA_EXAMPLES, short_help="Load schema.sql, as the owner.")

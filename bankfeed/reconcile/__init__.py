@@ -63,6 +63,7 @@ def match(known: Sequence[Known], reported: Pull, *, now: datetime) -> Board:
     groups.find_groups(board)
     claims.claim_changed_amounts(board)
     claims.claim_reissued(board)
+    claims.weigh_equal_postings(board)
     identity.speak_for_survivors(board)
     return board
 

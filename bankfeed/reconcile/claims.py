@@ -84,6 +84,37 @@ def claim_reissued(board: Board) -> None:
     _settle(board, list(_weigh(board, pairs, pending_days=NEAR_DAYS)))
 
 
+def weigh_equal_postings(board: Board) -> None:
+    """Weigh what else a booked pending row could have posted as, where equal content decided: for finding ties only."""
+    booked = [
+        old
+        for old, new in board.new_of.items()
+        if board.rule_of[old] is Rule.CONTENT
+        and board.olds[old].state is PENDING
+        and board.olds[old].has_act
+        and board.news[new].state is ACTIVE
+    ]
+    if not booked:
+        return
+    shelf_of = _news_by_amount(board, {board.olds[old].bank_values.amount for old in booked})
+    for old in booked:
+        for new in shelf_of[board.olds[old].bank_values.amount][:_FEW]:
+            cost = _equal_cost(board, old, new, is_late=False, pending_days=0)
+            if cost is not None:
+                board.edges.append(Edge(cost=cost, old=old, new=new, rule=Rule.EQUAL_AMOUNT))
+
+
+def _news_by_amount(board: Board, amounts: set[Decimal]) -> dict[Decimal, list[int]]:
+    """Index the postings that are new, or that another pending row has claimed in this list."""
+    found: dict[Decimal, list[int]] = defaultdict(list)
+    for new, row in enumerate(board.news):
+        claimant = board.old_of.get(new)
+        is_fresh = claimant is None or board.olds[claimant].state is PENDING
+        if row.state is ACTIVE and is_fresh and row.values.amount in amounts:
+            found[row.values.amount].append(new)
+    return found
+
+
 class Shelf:
     """Known rows in order of date, for taking only those near a date: a crowd must not cost its square."""
 
@@ -267,9 +298,7 @@ def _weigh_changed(board: Board, shelves: dict[str, Shelf], new: int) -> Iterato
     is_late = not board.is_open(new)
     found = [shelves[word].near(new) for word in _handles(board.new_content(new)[2]) if word in shelves]
     for old in sorted(set[int]().union(*found)):
-        if not EARLIEST_DAYS <= board.days_between(old, new) <= LATEST_DAYS or (
-            is_late and not can_join(board, old, new)
-        ):
+        if not -NEAR_DAYS <= board.days_between(old, new) <= LATEST_DAYS or (is_late and not can_join(board, old, new)):
             continue
         likeness = board.likeness(old, new)
         if (is_late or board.olds[old].state is REMOVED) and not likeness.is_alike:

@@ -16,6 +16,9 @@ from bankfeed.reconcile.outcome import Outcome
 TIE_DAYS = 3.0
 """Two costs that differ by no more are a tie: postings of like purchases arrive in any order within some days."""
 
+TWIN_DAYS = 8.0
+"""The same where the other posting is of the same amount and nothing explains it: one of two equal purchases."""
+
 _GUESSES = frozenset(
     {
         Rule.CONTENT,
@@ -99,7 +102,7 @@ class _Rivals:
     def _other_targets(self, old: int) -> list[Known]:
         """Reported rows that would have cost about as much as the one it was paired with."""
         cost = self._cost(old)
-        near = [edge for edge in self._by_old.get(old, ()) if cost is None or edge.cost <= cost + TIE_DAYS]
+        near = [edge for edge in self._by_old.get(old, ()) if cost is None or edge.cost <= cost + self._margin(edge)]
         rows = [self._outcome.news[edge.new] for edge in near if edge.new in self._outcome.news]
         return [row for row in rows if cost is None or self._look(row) != self._after(old)]
 
@@ -112,6 +115,10 @@ class _Rivals:
         olds = self._outcome.olds
         others = [rival for rival in near if rival in olds and self._after(rival) != self._after(old)]
         return [olds[rival] for rival in others] + ([olds[old]] if others else [])
+
+    def _margin(self, edge: Edge) -> float:
+        is_unexplained = edge.rule is Rule.EQUAL_AMOUNT and edge.new not in self._board.old_of
+        return TWIN_DAYS if is_unexplained else TIE_DAYS
 
     def _cost(self, old: int) -> float | None:
         new = self._board.new_of.get(old)

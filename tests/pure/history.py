@@ -7,19 +7,23 @@ pull 03-05 at=18 from=03-01 to=03-04 count=2 removed=p1,p2 delta incomplete erro
   a1 * 03-04 -24.00 LUIGI TRATTORIA <p1         the posting of p1, says the feed
 =
   * 03-04 -24.00 LUIGI TRATTORIA ^L1            the rows in view and the shadow rows, with their entries
-? L1                                            the entries in doubt
+? L1                                            the entries in doubt at the end
 verdicts applied held                           optional: what became of each pull
 """
 
 import functools
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from bankfeed.model import TransactionState
-from tests.pure.scenario import Ledger
+from bankfeed.reconcile import Changes
+from bankfeed.replay.play import Replay
+from bankfeed.replay.steps import read_steps
 
 STATES = {"!": "pending", "*": "active", "~": "shadow"}
 FLAGS = {state: flag for flag, state in STATES.items()}
@@ -44,17 +48,32 @@ def history(test: Callable[[], None]) -> Callable[[], None]:
     @functools.wraps(test)
     def run() -> None:
         wanted = read_history(inspect.getdoc(test) or "")
-        ledger = Ledger().play(wanted.steps)
-        assert standing(ledger) == sorted(wanted.rows)
-        assert ledger.doubted_entries == wanted.doubted
+        replay = play(wanted.steps)
+        assert standing(replay) == sorted(wanted.rows)
+        assert doubted_entries(replay) == wanted.doubted
         if wanted.verdicts:
-            assert [plan.verdict.value for plan in ledger.plans] == wanted.verdicts
+            assert [plan.verdict.value for plan in plans(replay)] == wanted.verdicts
         test()
 
     return run
 
 
-def standing(ledger: Ledger) -> list[tuple[str, ...]]:
+def play(steps: Iterable[dict[str, Any]], replay: Replay | None = None) -> Replay:
+    """Take steps of the replay format, as a file would hold them; after those of an earlier replay, where one is given."""
+    return (replay or Replay()).play(read_steps(msgspec.json.Encoder().encode_lines(steps)))
+
+
+def plans(replay: Replay) -> list[Changes]:
+    """List what became of each pull."""
+    return [event.changes for event in replay.events if event.step.op == "pull" and event.changes is not None]
+
+
+def doubted_entries(replay: Replay) -> set[str]:
+    """Return the entries that an open doubt is about."""
+    return {entry for question in replay.book.questions.about_rows for entry in question.was.entries}
+
+
+def standing(replay: Replay) -> list[tuple[str, ...]]:
     """List the rows in view and the shadow rows of account "a", as a history writes them."""
     return sorted(
         (
@@ -62,9 +81,9 @@ def standing(ledger: Ledger) -> list[tuple[str, ...]]:
             row.values.transacted_on.isoformat()[5:],
             str(row.values.amount),
             row.values.description,
-            *sorted(ledger.entries.get(row.id, []) if row.id is not None else []),
+            *sorted(row.entries),
         )
-        for row in ledger.rows()
+        for row in replay.book.rows("a")
         if row.state is not TransactionState.REMOVED and row.deleted_at is None and row.merged_into is None
     )
 

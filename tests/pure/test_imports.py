@@ -8,12 +8,21 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PURE = tuple(f"bankfeed.{noun}" for noun in ("model", "money", "reconcile", "schedule", "signing", "health", "errors"))
+REPLAY = ("book", "fields", "journal", "play", "prose", "questions", "report", "steps")  # all but what reads and prints
+PURE = (
+    *(f"bankfeed.{noun}" for noun in ("model", "money", "reconcile", "schedule", "signing", "health", "errors")),
+    *(f"bankfeed.replay.{noun}" for noun in REPLAY),
+)
 PURE_MAY = (
     *("base64", "binascii", "bisect", "collections", "dataclasses", "datetime", "decimal", "enum", "fractions"),
     *("functools", "hmac", "itertools", "math", "operator", "re", "typing", "unicodedata"),
 )
-LIBRARIES = {"rapidfuzz": "bankfeed.reconcile", "cryptography": "bankfeed.signing", "jwt": "bankfeed.signing"}
+LIBRARIES = {
+    "rapidfuzz": "bankfeed.reconcile",
+    "cryptography": "bankfeed.signing",
+    "jwt": "bankfeed.signing",
+    "msgspec": "bankfeed.replay.steps",
+}
 CLOCKS = ("datetime.now", "datetime.utcnow", "datetime.today", "date.today")
 ENVIRONMENT = ("os.environ", "os.environb", "os.getenv", "os.putenv")
 
@@ -131,6 +140,7 @@ def test_the_house_keeps_its_rules(folder: str) -> None:
         ("bankfeed.reconcile.board", "import asyncio"),
         ("bankfeed.schedule", "import rapidfuzz"),
         ("bankfeed.health", "seen_at = datetime.now(UTC)"),
+        ("bankfeed.replay.book", "from bankfeed.replay.show import run_replay"),
         ("bankfeed.db.doubt", "from bankfeed.aggregators import Aggregator"),
         ("bankfeed.aggregators.finicity", "from bankfeed.db.account import lock_account"),
         ("worker.commit", "import asyncpg"),

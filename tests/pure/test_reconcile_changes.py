@@ -5,13 +5,14 @@ from decimal import Decimal
 
 from bankfeed.model import Known, TransactionState
 from bankfeed.reconcile import ChangeKind, Changes, Rule, Verdict
-from tests.pure.history import read_history
-from tests.pure.scenario import Ledger
+from bankfeed.replay.play import Replay
+from tests.pure import history
+from tests.pure.history import plans, read_history
 
 
-def play(text: str) -> Ledger:
+def play(text: str) -> Replay:
     """Run a history that has no result."""
-    return Ledger().play(read_history("Run.\n\n" + text).steps)
+    return history.play(read_history("Run.\n\n" + text).steps)
 
 
 def kinds(plan: Changes) -> list[tuple[str, str]]:
@@ -21,18 +22,18 @@ def kinds(plan: Changes) -> list[tuple[str, str]]:
 
 def test_rows_that_stay_do_not_appear() -> None:
     """A list that says the same has no rows and counts nothing."""
-    ledger = play(
+    replay = play(
         "pull 03-03\n a1 * 03-02 -1.00 GYM\n p1 ! 03-02 -2.00 CAFE\npull 03-04\n a1 * 03-02 -1.00 GYM\n p1 ! 03-02 -2.00 CAFE"
     )
-    assert [plan.verdict for plan in ledger.plans] == [Verdict.APPLIED, Verdict.APPLIED]
-    assert ledger.plans[0].counts[ChangeKind.ADDED] == 2
-    assert ledger.plans[1].rows == ()
-    assert set(ledger.plans[1].counts.values()) == {0}
+    assert [plan.verdict for plan in plans(replay)] == [Verdict.APPLIED, Verdict.APPLIED]
+    assert plans(replay)[0].counts[ChangeKind.ADDED] == 2
+    assert plans(replay)[1].rows == ()
+    assert set(plans(replay)[1].counts.values()) == {0}
 
 
 def test_kinds_and_rules() -> None:
     """Every row of a plan says what happened to it, and by which rule."""
-    ledger = play(
+    replay = play(
         """
         pull 03-03
           a1 * 03-02 -1.00 GYM
@@ -53,7 +54,7 @@ def test_kinds_and_rules() -> None:
           x2 * 03-04 -5.00 PHARMACY
         """
     )
-    assert sorted(kinds(ledger.plans[1])) == [
+    assert sorted(kinds(plans(replay)[1])) == [
         ("added", "new"),
         ("posted", "changed_amount"),
         ("removed", "pending_gone"),
@@ -61,20 +62,20 @@ def test_kinds_and_rules() -> None:
         ("shadowed", "withdrawn"),
         ("updated", "correction"),
     ]
-    assert kinds(ledger.plans[2]) == [("returned", "id_and_content")]
+    assert kinds(plans(replay)[2]) == [("returned", "id_and_content")]
 
 
 def test_ids_are_kept_oldest_first() -> None:
     """All ids ever seen stay on the row; the last is the current one."""
-    ledger = play(
+    replay = play(
         "pull 03-03\n a * 03-02 -1.00 GYM\npull 03-04\n b * 03-02 -1.00 GYM\npull 03-05\n a * 03-02 -1.00 GYM"
     )
-    assert [row.aggregator_ids for row in ledger.rows()] == [("b", "a")]
+    assert [row.aggregator_ids for row in replay.book.rows("a")] == [("b", "a")]
 
 
 def test_a_late_join_names_its_survivor() -> None:
     """The older row takes ids and values, the younger leaves as merged and names it."""
-    ledger = play(
+    replay = play(
         """
         pull 03-03
           p1 ! 03-02 -14.17 SANDWICH SHOP
@@ -85,8 +86,8 @@ def test_a_late_join_names_its_survivor() -> None:
           a1 * 03-03 -14.17 SANDWICH SHOP
         """
     )
-    survivor, left = ledger.rows()
-    assert kinds(ledger.plans[2]) == [("posted", "late_join"), ("merged", "late_join")]
+    survivor, left = replay.book.rows("a")
+    assert kinds(plans(replay)[2]) == [("posted", "late_join"), ("merged", "late_join")]
     assert (survivor.state, survivor.aggregator_ids, survivor.has_joined) == (
         TransactionState.ACTIVE,
         ("p1", "a1"),
@@ -97,7 +98,7 @@ def test_a_late_join_names_its_survivor() -> None:
 
 def test_a_removed_row_says_since_when() -> None:
     """`removed_at` is set while a row is removed, and gone when it returns."""
-    ledger = play(
+    replay = play(
         """
         pull 03-03
           a1 * 03-02 -1.00 GYM
@@ -106,17 +107,17 @@ def test_a_removed_row_says_since_when() -> None:
           a1 * 03-02 -1.00 GYM
         """
     )
-    removed = _find(ledger, "-2.00")
+    removed = _find(replay, "-2.00")
     assert removed.removed_at is not None
     assert removed.removed_at - removed.first_pulled_at == timedelta(days=1)
     back = "pull 03-05\n a1 * 03-02 -1.00 GYM\n p1 ! 03-02 -2.00 CAFE"
-    ledger.play(read_history("Run.\n\n" + back).steps[1:])
-    assert _find(ledger, "-2.00").removed_at is None
+    history.play(read_history("Run.\n\n" + back).steps, replay)
+    assert _find(replay, "-2.00").removed_at is None
 
 
 def test_a_locked_row_keeps_the_banks_values_beside_it() -> None:
     """What the bank says of a reconciled row is kept beside what people see."""
-    ledger = play(
+    replay = play(
         """
         pull 03-03
           a1 * 03-02 -33.00 DENTIST
@@ -125,14 +126,14 @@ def test_a_locked_row_keeps_the_banks_values_beside_it() -> None:
           a1 * 03-02 -34.00 DENTIST
         """
     )
-    (row,) = ledger.rows()
+    (row,) = replay.book.rows("a")
     assert (row.values.amount, row.bank_values.amount) == (Decimal("-33.00"), Decimal("-34.00"))
-    assert kinds(ledger.plans[1]) == [("renamed", "correction")]
+    assert kinds(plans(replay)[1]) == [("renamed", "correction")]
 
 
 def test_a_group_says_so() -> None:
     """Pending rows that posted as a total leave under that rule, and the total comes under it."""
-    ledger = play(
+    replay = play(
         """
         pull 03-03
           p0 ! 03-02 -2.90 METRO TAP
@@ -141,12 +142,12 @@ def test_a_group_says_so() -> None:
           a1 * 03-02 -5.80 METRO DAILY
         """
     )
-    assert kinds(ledger.plans[1]) == [("removed", "total"), ("removed", "total"), ("added", "total")]
+    assert kinds(plans(replay)[1]) == [("removed", "total"), ("removed", "total"), ("added", "total")]
 
 
 def test_a_doubt_names_the_candidates() -> None:
     """A tie names every row in view that the act may belong to, the one it is on included."""
-    ledger = play(
+    replay = play(
         """
         pull 03-03
           p1 ! 03-02 -20.00 CORNER CAFE
@@ -156,7 +157,7 @@ def test_a_doubt_names_the_candidates() -> None:
           a2 * 03-05 -20.00 CORNER CAFE
         """
     )
-    (doubt,) = ledger.plans[1].doubts
+    (doubt,) = plans(replay)[1].doubts
     assert doubt.rule is Rule.TIE
     assert doubt.transaction.id == 1
     assert [(row.id, row.aggregator_ids[-1]) for row in doubt.candidates] == [(1, "a1"), (None, "a2")]
@@ -164,7 +165,7 @@ def test_a_doubt_names_the_candidates() -> None:
 
 def test_a_split_with_a_link_names_its_parts() -> None:
     """The link of a pending row that posted in parts may belong to any of them."""
-    ledger = play(
+    replay = play(
         """
         pull 03-03
           p1 ! 03-02 -99.00 ONLINE SHOP
@@ -174,16 +175,18 @@ def test_a_split_with_a_link_names_its_parts() -> None:
           a2 * 03-05 -39.00 ONLINE SHOP
         """
     )
-    (doubt,) = ledger.plans[1].doubts
+    (doubt,) = plans(replay)[1].doubts
     assert doubt.rule is Rule.SPLIT
     assert [row.aggregator_ids for row in doubt.candidates] == [("a1",), ("a2",)]
 
 
 def test_a_held_pull_says_why() -> None:
     """A held pull has a reason and no rows."""
-    ledger = play("pull 03-03\n a1 * 03-02 -1.00 GYM\npull 03-04")
-    assert ledger.plans[1] == Changes(verdict=Verdict.HELD, reason="the list is empty and rows are known in its window")
+    replay = play("pull 03-03\n a1 * 03-02 -1.00 GYM\npull 03-04")
+    assert plans(replay)[1] == Changes(
+        verdict=Verdict.HELD, reason="the list is empty and rows are known in its window"
+    )
 
 
-def _find(ledger: Ledger, amount: str) -> Known:
-    return next(row for row in ledger.rows() if row.values.amount == Decimal(amount))
+def _find(replay: Replay, amount: str) -> Known:
+    return next(row for row in replay.book.rows("a") if row.values.amount == Decimal(amount))

@@ -309,7 +309,6 @@ def test_withdrawn_and_reposted_days_later() -> None:
     =
       * 03-02 -77.10 UTILITY CO ^L1
       * 03-02 -5.00 BAKERY
-    ? L1
     """
 
 

@@ -1,6 +1,7 @@
 """Laws that hold for every feed, however it misbehaves."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -11,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bankfeed.model import FeedKind, Known, Pull, Reported, TransactionId, TransactionState, Values
-from bankfeed.reconcile import Past, Verdict, reconcile
-from tests.pure.scenario import Account, Ledger
+from bankfeed.reconcile import Changes, Past, Verdict, reconcile
+from bankfeed.reconcile.adoption import Identity
+from bankfeed.replay.book import Book
 
 FIRST_ON = date(2026, 3, 1)
 DAYS = 12
@@ -58,15 +60,21 @@ def pull_of(rows: list[Reported], number: int, kind: FeedKind = FeedKind.FULL) -
     )
 
 
-def ledger_after(history: list[list[Reported]]) -> Ledger:
-    """Return a ledger with one account that has pulled every list, a night each."""
-    ledger = Ledger(accounts={"a": Account(opened={"account": "a", "currency": "USD"})})
+def book_after(history: list[list[Reported]]) -> Book:
+    """Return a book with one account that has pulled every list, a night each."""
+    book = Book()
+    book.open_account("a", identity=Identity(institution="", type="", number=""), currency="USD")
     for number, rows in enumerate(history):
-        ledger.pull("a", pull_of(rows, number))
-    return ledger
+        book.pull("a", pull_of(rows, number))
+    return book
 
 
-def in_view(rows: list[Known]) -> Counter[tuple[Decimal, date, str, TransactionState]]:
+def plans(book: Book) -> list[Changes]:
+    """List what became of each pull."""
+    return [taken.changes for taken in book.pulls.values()]
+
+
+def in_view(rows: Iterable[Known]) -> Counter[tuple[Decimal, date, str, TransactionState]]:
     """Count the rows in view by what people see of them."""
     return Counter(
         (row.values.amount, row.values.transacted_on, row.values.description, row.state)
@@ -79,26 +87,26 @@ def in_view(rows: list[Known]) -> Counter[tuple[Decimal, date, str, TransactionS
 @given(histories)
 def test_what_is_in_view_is_what_the_bank_lists(history: list[list[Reported]]) -> None:
     """After a complete list that is applied, the rows in view are the bank's, as many and in its states."""
-    ledger = ledger_after(history)
+    book = book_after(history)
     listed = Counter(
         (row.values.amount, row.values.transacted_on, row.values.description, row.state)
         for row in history[-1]
         if row.state is not SHADOW
     )
-    if ledger.plans[-1].verdict is Verdict.APPLIED:
-        assert in_view(ledger.rows()) == listed
+    if plans(book)[-1].verdict is Verdict.APPLIED:
+        assert in_view(book.rows("a")) == listed
 
 
 @LAWS
 @given(histories)
 def test_the_same_list_again_changes_nothing(history: list[list[Reported]]) -> None:
     """A list that comes again a night later, like the same pull again, has no rows."""
-    ledger = ledger_after(history)
-    if ledger.plans[-1].verdict is not Verdict.APPLIED:
+    book = book_after(history)
+    if plans(book)[-1].verdict is not Verdict.APPLIED:
         return
     rows = history[-1]
-    again = ledger.pull("a", pull_of(rows, len(history) - 1))
-    settled = ledger.pull("a", pull_of(rows, len(history)))
+    again = book.pull("a", pull_of(rows, len(history) - 1))
+    settled = book.pull("a", pull_of(rows, len(history)))
 
     assert again.verdict is Verdict.REPEATED
     assert settled.rows == ()
@@ -108,7 +116,7 @@ def test_the_same_list_again_changes_nothing(history: list[list[Reported]]) -> N
 @given(histories, st.randoms(use_true_random=False))
 def test_order_does_not_matter(history: list[list[Reported]], random: Random) -> None:
     """Neither the order of the reported rows nor that of the known ones changes the plan."""
-    known = ledger_after(history[:-1]).rows()
+    known = book_after(history[:-1]).rows("a")
     rows = history[-1]
     plan = reconcile(known, pull_of(rows, 9), now=datetime(2026, 3, 22, tzinfo=UTC))
     shuffled, shuffled_known = random.sample(rows, len(rows)), random.sample(known, len(known))
@@ -120,10 +128,10 @@ def test_order_does_not_matter(history: list[list[Reported]], random: Random) ->
 @given(histories)
 def test_states_move_only_as_they_may(history: list[list[Reported]]) -> None:
     """No row moves between states other than the state table allows; pending never becomes shadow."""
-    ledger = ledger_after(history)
+    book = book_after(history)
     moves = {
         (change.before.state, change.after.state)
-        for plan in ledger.plans
+        for plan in plans(book)
         for change in plan.rows
         if change.before is not None and change.before.state is not change.after.state
         if change.after.merged_into is None
@@ -135,16 +143,16 @@ def test_states_move_only_as_they_may(history: list[list[Reported]]) -> None:
 @given(histories)
 def test_a_late_older_pull_is_harmless(history: list[list[Reported]]) -> None:
     """A pull older than the last applied one changes nothing."""
-    ledger = ledger_after(history)
-    if ledger.accounts["a"].past.last_at == pull_of([], len(history) - 1).at:
-        assert ledger.pull("a", pull_of(history[0], -1)).verdict is Verdict.STALE
+    book = book_after(history)
+    if book.account("a").past.last_at == pull_of([], len(history) - 1).at:
+        assert book.pull("a", pull_of(history[0], -1)).verdict is Verdict.STALE
 
 
 @LAWS
 @given(histories, lists)
 def test_acts_leave_view_only_with_a_doubt(history: list[list[Reported]], rows: list[Reported]) -> None:
     """Whatever is listed next, each row with an entry is in view or in doubt."""
-    known = [_booked(row) for row in ledger_after(history).rows()]
+    known = [_booked(row) for row in book_after(history).rows("a")]
     plan = reconcile(known, pull_of(rows, 9), now=datetime(2026, 3, 22, tzinfo=UTC))
     doubted = {doubt.transaction.id for doubt in plan.doubts}
     gone = {
@@ -160,7 +168,7 @@ def test_acts_leave_view_only_with_a_doubt(history: list[list[Reported]], rows: 
 @given(histories, lists)
 def test_locks_hold_and_deletions_stand(history: list[list[Reported]], rows: list[Reported]) -> None:
     """No list changes the values of a reconciled row or brings back a deleted one."""
-    locked = [_locked(row) for row in ledger_after(history).rows()]
+    locked = [_locked(row) for row in book_after(history).rows("a")]
     plan = reconcile(locked, pull_of(rows, 9), now=datetime(2026, 3, 22, tzinfo=UTC))
     changed = [change for change in plan.rows if change.before is not None]
 
@@ -172,7 +180,7 @@ def test_locks_hold_and_deletions_stand(history: list[list[Reported]], rows: lis
 @given(histories, lists)
 def test_a_delta_leaves_alone_what_it_does_not_name(history: list[list[Reported]], rows: list[Reported]) -> None:
     """No row leaves view in a delta that removes none, unless the delta lists its id or its content, or links to it."""
-    known = ledger_after(history).rows()
+    known = book_after(history).rows("a")
     plan = reconcile(known, pull_of(rows, 9, FeedKind.DELTA), now=datetime(2026, 3, 22, tzinfo=UTC))
     named = {row.aggregator_id for row in rows} | {row.pending_id for row in rows}
     contents = {(row.values.amount, row.values.transacted_on) for row in rows}
@@ -188,7 +196,7 @@ def test_a_delta_leaves_alone_what_it_does_not_name(history: list[list[Reported]
 @given(st.lists(lists, min_size=2, max_size=4))
 def test_every_row_has_one_place(history: list[list[Reported]]) -> None:
     """A plan writes each known row at most once."""
-    for plan in ledger_after(history).plans:
+    for plan in plans(book_after(history)):
         ids = [change.before.id for change in plan.rows if change.before is not None]
         assert len(ids) == len(set(ids))
 
@@ -197,7 +205,7 @@ def test_every_row_has_one_place(history: list[list[Reported]]) -> None:
 @given(histories)
 def test_more_known_rows_than_needed_change_nothing(history: list[list[Reported]]) -> None:
     """Rows of years ago beside those that a pull is about make no difference."""
-    known = ledger_after(history[:-1]).rows()
+    known = book_after(history[:-1]).rows("a")
     now = datetime(2026, 3, 22, tzinfo=UTC)
     old = [_old(number) for number in range(3)]
     alone = reconcile(known, pull_of(history[-1], 9), now=now, past=Past())

@@ -1,4 +1,4 @@
-"""The shared feed histories, where their folder lies beside the checkout."""
+"""The feed histories of tests/scenarios, and the shared ones where their folder lies beside the checkout."""
 
 import json
 from pathlib import Path
@@ -6,31 +6,35 @@ from typing import Any
 
 import pytest
 
-from tests.pure.scenario import Ledger, read_steps
+from bankfeed.replay.play import Replay
+from bankfeed.replay.report import as_json, end
+from bankfeed.replay.steps import read_steps
 
-FOLDER = Path(__file__).parents[3] / "shared" / "scenarios"
-NAMES = sorted(path.stem for path in FOLDER.glob("*.jsonl"))
+ROOT = Path(__file__).parents[2]
+FOLDERS = (ROOT / "tests" / "scenarios", ROOT.parent / "shared" / "scenarios")
+FILES = {path.stem: path for folder in FOLDERS for path in sorted(folder.glob("*.jsonl"))}
 
-pytestmark = pytest.mark.skipif(not NAMES, reason=f"no histories in {FOLDER.name} beside the checkout")
 
-
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FILES)
 def test_history_ends_where_it_should(name: str) -> None:
-    """Every shared history ends with the rows, states and entries that are right."""
-    got = Ledger().play(read_steps(FOLDER / f"{name}.jsonl")).as_json()["transactions"]
-    want = json.loads((FOLDER / f"{name}.want.json").read_text())
+    """Every history ends with the rows, states, entries and doubts that are right."""
+    report = as_json(end(Replay().play(read_steps(FILES[name].read_bytes()))))
+    got = report["transactions"]
+    want = json.loads(FILES[name].with_suffix(".want.json").read_text())
     visible = [row for row in got if row["status"] in ("pending", "active")]
 
-    assert sorted([row["amount"], row["status"]] for row in visible) == sorted(want["rows"])
-    assert {entry: _carriers(got, entry) for entry in want["entries"]} == {
-        entry: [[amount, True]] for entry, amount in want["entries"].items()
+    assert sorted(want["rows"]) == sorted([row["amount"], row["status"]] for row in visible)
+    assert {entry: [[amount, True]] for entry, amount in want["entries"].items()} == {
+        entry: _carriers(got, entry) for entry in want["entries"]
     }
     for entry, text in want.get("entry_descriptions", {}).items():
         assert all(row["description"].startswith(text) for row in got if entry in row["entries"])
     if "shadow" in want:
-        assert sum(row["status"] == "shadow" for row in got) == want["shadow"]
+        assert want["shadow"] == sum(row["status"] == "shadow" for row in got)
     for amount, on in want.get("dates", {}).items():
-        assert [row["date"] for row in visible if row["amount"] == amount] == [on]
+        assert [on] == [row["date"] for row in visible if row["amount"] == amount]
+    if "doubts" in want:
+        assert sorted(want["doubts"]) == sorted({doubt["entry"] for doubt in report["doubts"] if doubt["entry"]})
 
 
 def _carriers(rows: list[dict[str, Any]], entry: str) -> list[list[Any]]:
