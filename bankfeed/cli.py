@@ -185,16 +185,10 @@ def status(*, as_json: bool, watch: bool) -> None:
     help="What the customer chose for rows that the bank no longer reports.",
 )
 def replay(file: str, *, policy: str, as_program: bool, with_steps: bool, with_gone: bool) -> int:
-    r"""Run the feed history in FILE (- is standard input) through the real engine, without a server.
+    """Run the feed history in FILE (- is standard input) through the real engine, without a server.
 
-    \b
-    Each line is a JSON object, one step of one account, in order of time:
-      {"op":"account","account":"a","institution":"i","type":"checking","number":"4321","currency":"USD"}
-      {"op":"pull","account":"a","at":"2026-03-03T06:00:00Z","kind":"full","from":"2026-02-01","to":"2026-03-03",
-       "complete":true,"transactions":[{"id":"p1","status":"pending","amount":"-20.00","date":"2026-03-02",
-       "description":"CORNER CAFE"}]}                 on one line; kind is full or delta, amounts are text
-      {"op":"link","account":"a","at":"...","match":{"amount":"-20.00"},"entry":"L1"}
-    and reconcile, delete (match), split (match, into), merge (keep, drop), unlink: the account left.
+    Each line is a JSON object, one step of one account, in order of time: account, pull, link, reconcile, delete, merge,
+    split, unlink (the account left). A pull's kind is full or delta; amounts are text. CONTRIBUTING.md shows one whole.
 
     Prints what each step did, the rows where they end, and what a person is asked. A line that cannot be read, or does
     not fit, ends with 2 and says what was expected.
