@@ -50,7 +50,9 @@ DECLARE
         ['endpoint_state', $e$'active', 'disabled'$e$],
         ['delivery_state', $e$'waiting', 'delivered', 'failed'$e$],
         ['entry_state', $e$'draft', 'posted', 'void'$e$],
-        ['shadow_policy', $e$'hide', 'show', 'confirm', 'delete'$e$]
+        ['shadow_policy', $e$'hide', 'show', 'confirm', 'delete'$e$],
+        ['shadow_verdict', $e$'confirmed', 'rejected'$e$],
+        ['doubt_decision', $e$'moved', 'kept', 'moot', 'adopted', 'separate'$e$]
     ];
 BEGIN
     FOR i IN 1 .. array_length(enums, 1) LOOP
@@ -226,23 +228,38 @@ CREATE TABLE IF NOT EXISTS accounts (
     currency text NOT NULL,
     balance numeric,
     balance_on date,
+    balance_moved numeric NOT NULL DEFAULT 0,
+    balance_gap numeric NOT NULL DEFAULT 0,
+    balance_reason text NOT NULL DEFAULT '',
+    balance_suspects bigint[] NOT NULL DEFAULT '{}',
+    adopted_into bigint,
     history_from_on date,
     last_pulled_at timestamptz,
     last_attempted_at timestamptz,
     is_hidden boolean NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT accounts_pk PRIMARY KEY (customer_id, id),
-    CONSTRAINT aggregator_account_is_one_account UNIQUE (customer_id, source_id, aggregator_id),
     CONSTRAINT account_connection_exists FOREIGN KEY (customer_id, connection_id) REFERENCES connections,
+    CONSTRAINT account_adopting_exists FOREIGN KEY (customer_id, adopted_into) REFERENCES accounts,
     CONSTRAINT account_closed_has_time CHECK ((state = 'closed') = (closed_at IS NOT NULL)),
+    CONSTRAINT account_adopted_is_closed CHECK (adopted_into IS NULL OR (state = 'closed' AND adopted_into <> id)),
     CONSTRAINT account_currency_is_a_code CHECK (currency ~ '^[A-Z]{3}$'),
-    CONSTRAINT account_balance_is_a_number CHECK (balance > -1e18 AND balance < 1e18)
+    CONSTRAINT account_balance_is_a_number CHECK (balance > -1e18 AND balance < 1e18),
+    CONSTRAINT account_balance_has_day CHECK ((balance IS NULL) = (balance_on IS NULL)),
+    CONSTRAINT account_gap_is_of_a_balance CHECK (balance IS NOT NULL OR (balance_moved = 0 AND balance_gap = 0)),
+    CONSTRAINT account_suspects_explain_a_gap CHECK (balance_gap <> 0 OR (balance_reason = '' AND balance_suspects = '{}'))
 );
+CREATE UNIQUE INDEX IF NOT EXISTS aggregator_account_is_one_account ON accounts (customer_id, source_id, aggregator_id)
+    WHERE adopted_into IS NULL;
 CREATE INDEX IF NOT EXISTS accounts_by_aggregator_id ON accounts (source_id, aggregator_id);
 CREATE INDEX IF NOT EXISTS accounts_by_connection ON accounts (customer_id, connection_id, id);
+CREATE INDEX IF NOT EXISTS accounts_closed ON accounts (customer_id, client_id, id)
+    WHERE state = 'closed' AND adopted_into IS NULL;
 COMMENT ON TABLE accounts IS
     'One account under a connection. history_from_on is the first day whose transactions were asked for, NULL before the
-     first pull. Closing hides; rows and a person''s acts wait for a re-link.';
+     first pull. Closing hides; rows and a person''s acts wait for a re-link: adopted_into names the account that has its
+     rows since. The bank stated balance for balance_on; balance_moved is what its rows moved since, balance_gap what they
+     do not explain, balance_suspects the transactions that would.';
 
 -- ------------------------------------------------------------------------------------------------ pulls, transactions
 
@@ -266,7 +283,9 @@ CREATE TABLE IF NOT EXISTS pulls (
     removed_rows int NOT NULL DEFAULT 0,
     balance numeric,
     balance_on date,
+    balance_gap numeric,
     held jsonb,
+    undone_at timestamptz,
     CONSTRAINT pulls_pk PRIMARY KEY (customer_id, id),
     CONSTRAINT pull_is_known_once UNIQUE (customer_id, account_id, at),
     CONSTRAINT pull_account_exists FOREIGN KEY (customer_id, account_id) REFERENCES accounts,
@@ -274,9 +293,13 @@ CREATE TABLE IF NOT EXISTS pulls (
     CONSTRAINT pull_window_runs_forward CHECK (from_on <= to_on),
     CONSTRAINT pull_held_keeps_its_rows CHECK ((outcome = 'held') = (held IS NOT NULL)),
     CONSTRAINT pull_balance_is_a_number CHECK (balance > -1e18 AND balance < 1e18),
+    CONSTRAINT pull_gap_is_of_a_balance CHECK (balance_gap IS NULL OR balance IS NOT NULL),
+    CONSTRAINT pull_undone_was_applied CHECK (undone_at IS NULL OR outcome = 'applied'),
     CONSTRAINT pull_not_applied_says_why CHECK (outcome = 'applied' OR reason <> '')
 );
-COMMENT ON TABLE pulls IS 'Each listing of an account and what came of it; a held one keeps its rows until another agrees.';
+COMMENT ON TABLE pulls IS
+    'Each listing of an account and what came of it; a held one keeps its rows until another agrees. balance_gap is what
+     this pull''s balance check left unexplained, NULL where nothing was checked.';
 
 CREATE TABLE IF NOT EXISTS transactions (
     customer_id bigint NOT NULL,
@@ -296,21 +319,27 @@ CREATE TABLE IF NOT EXISTS transactions (
     raw_amount text NOT NULL,
     raw_transacted_at bigint,
     first_pulled_at timestamptz NOT NULL,
-    last_pull_id bigint NOT NULL,
-    last_rule text NOT NULL,
+    first_pull_id bigint,
+    first_rule text NOT NULL,
     activated_at timestamptz,
     removed_at timestamptz,
     merged_into bigint,
     has_joined boolean NOT NULL DEFAULT false,
+    fingerprint text,
     reconciled_at timestamptz,
     deleted_at timestamptz,
+    split_into numeric[],
+    shadow_verdict shadow_verdict,
     change_no bigint NOT NULL,
     changed_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT transactions_pk PRIMARY KEY (customer_id, id),
     CONSTRAINT transaction_account_exists FOREIGN KEY (customer_id, account_id) REFERENCES accounts,
     CONSTRAINT transaction_amount_is_a_number CHECK (amount > -1e18 AND amount < 1e18),
     CONSTRAINT transaction_removed_has_time CHECK ((state = 'removed') = (removed_at IS NOT NULL)),
-    CONSTRAINT transaction_merged_is_removed CHECK (merged_into IS NULL OR state = 'removed'),
+    CONSTRAINT transaction_is_merged_into_another CHECK (merged_into <> id),
+    CONSTRAINT transaction_split_has_parts CHECK (cardinality(split_into) >= 2),
+    CONSTRAINT transaction_erased_has_no_values CHECK (fingerprint IS NULL OR (
+        amount = 0 AND description = '' AND memo = '' AND check_number = '' AND raw_amount = '' AND bank_values IS NULL)),
     CONSTRAINT transaction_pending_was_never_active CHECK (state <> 'pending' OR activated_at IS NULL),
     CONSTRAINT transaction_shadow_was_active CHECK (state NOT IN ('active', 'shadow') OR activated_at IS NOT NULL),
     CONSTRAINT transaction_aggregator_id_is_not_blank CHECK (btrim(aggregator_id) <> '')
@@ -325,7 +354,10 @@ CREATE INDEX IF NOT EXISTS transactions_pending ON transactions (customer_id, ac
 COMMENT ON TABLE transactions IS
     'Each movement once. pending becomes active or removed, never shadow; active becomes shadow; shadow active again;
      removed pending or active. amount and the texts are what people see; bank_values is what the bank says now where a
-     person''s act locks the row, else NULL. aggregator_id is the current one; earlier ones are in transaction_aliases.';
+     person''s act locks the row, else NULL. aggregator_id is the current one; earlier ones are in transaction_aliases.
+     first_pull_id and first_rule say what added it (an act where the pull is NULL); what changed it since is in
+     transaction_changes. A row that a person merged away goes on following the bank; one that the engine joined to
+     another is removed. split_into is NULL where it is booked whole. fingerprint is set where the values were erased.';
 
 CREATE TABLE IF NOT EXISTS transaction_aliases (
     customer_id bigint NOT NULL,
@@ -340,24 +372,84 @@ CREATE INDEX IF NOT EXISTS transaction_aliases_by_transaction
     ON transaction_aliases (customer_id, transaction_id, alias_no);
 COMMENT ON TABLE transaction_aliases IS 'Aggregator ids a transaction had before its current one, in order of alias_no.';
 
+-- ------------------------------------------------------------------------------------------------ acts, history, doubts
+
+CREATE TABLE IF NOT EXISTS acts (
+    customer_id bigint NOT NULL,
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    account_id bigint NOT NULL,
+    kind text NOT NULL,
+    at timestamptz NOT NULL,
+    actor text NOT NULL,
+    detail jsonb NOT NULL,
+    undone_by bigint,
+    CONSTRAINT acts_pk PRIMARY KEY (customer_id, id),
+    CONSTRAINT act_account_exists FOREIGN KEY (customer_id, account_id) REFERENCES accounts,
+    CONSTRAINT act_undoing_exists FOREIGN KEY (customer_id, undone_by) REFERENCES acts,
+    CONSTRAINT act_actor_is_named CHECK (actor = 'system' OR actor ~ '^user:.'),
+    CONSTRAINT act_is_undone_by_a_later_one CHECK (undone_by > id)
+);
+COMMENT ON TABLE acts IS
+    'What people did, undone or not; its rows are in transaction_changes. detail holds ids and references, never values.';
+
+CREATE TABLE IF NOT EXISTS transaction_changes (
+    customer_id bigint NOT NULL,
+    transaction_id bigint NOT NULL,
+    change_no bigint NOT NULL,
+    pull_id bigint,
+    act_id bigint,
+    kind text NOT NULL,
+    rule text NOT NULL,
+    at timestamptz NOT NULL,
+    before jsonb,
+    CONSTRAINT transaction_changes_pk PRIMARY KEY (customer_id, transaction_id, change_no),
+    CONSTRAINT change_transaction_exists FOREIGN KEY (customer_id, transaction_id) REFERENCES transactions,
+    CONSTRAINT change_has_one_cause CHECK ((pull_id IS NULL) <> (act_id IS NULL))
+);
+CREATE INDEX IF NOT EXISTS transaction_changes_by_pull ON transaction_changes (customer_id, pull_id)
+    WHERE pull_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS transaction_changes_by_act ON transaction_changes (customer_id, act_id)
+    WHERE act_id IS NOT NULL;
+COMMENT ON TABLE transaction_changes IS
+    'Each change of a transaction: which pull or act made it, by which rule, and how the row was before (NULL where its
+     values were erased since). That a pull added the row is on the row itself. No foreign keys but one: in a night that
+     renames every row they would cost as much as the rows.';
+
 CREATE TABLE IF NOT EXISTS doubts (
     customer_id bigint NOT NULL,
     id bigint GENERATED ALWAYS AS IDENTITY,
     account_id bigint NOT NULL,
-    transaction_id bigint NOT NULL,
-    pull_id bigint NOT NULL,
+    transaction_id bigint,
+    earlier_account_id bigint,
+    pull_id bigint,
+    act_id bigint,
     rule text NOT NULL,
     reason text NOT NULL,
-    candidates jsonb NOT NULL,
+    candidates bigint[] NOT NULL DEFAULT '{}',
     raised_at timestamptz NOT NULL DEFAULT now(),
     decided_at timestamptz,
+    decided_by bigint,
+    decision doubt_decision,
     CONSTRAINT doubts_pk PRIMARY KEY (customer_id, id),
+    CONSTRAINT doubt_account_exists FOREIGN KEY (customer_id, account_id) REFERENCES accounts,
     CONSTRAINT doubt_transaction_exists FOREIGN KEY (customer_id, transaction_id) REFERENCES transactions,
-    CONSTRAINT doubt_pull_exists FOREIGN KEY (customer_id, pull_id) REFERENCES pulls
+    CONSTRAINT doubt_earlier_account_exists FOREIGN KEY (customer_id, earlier_account_id) REFERENCES accounts,
+    CONSTRAINT doubt_pull_exists FOREIGN KEY (customer_id, pull_id) REFERENCES pulls,
+    CONSTRAINT doubt_act_exists FOREIGN KEY (customer_id, act_id) REFERENCES acts,
+    CONSTRAINT doubt_deciding_act_exists FOREIGN KEY (customer_id, decided_by) REFERENCES acts,
+    CONSTRAINT doubt_is_about_one_thing CHECK ((transaction_id IS NULL) <> (earlier_account_id IS NULL)),
+    CONSTRAINT doubt_has_one_cause CHECK ((pull_id IS NULL) <> (act_id IS NULL)),
+    CONSTRAINT doubt_decided_has_decision CHECK ((decided_at IS NULL) = (decision IS NULL)),
+    CONSTRAINT doubt_decision_is_a_persons CHECK ((decided_by IS NULL) = (decision IS NULL OR decision = 'moot'))
 );
 CREATE INDEX IF NOT EXISTS doubts_open ON doubts (customer_id, account_id, id) WHERE decided_at IS NULL;
+CREATE UNIQUE INDEX IF NOT EXISTS doubt_is_asked_once ON doubts (customer_id, transaction_id, rule, candidates)
+    WHERE decided_at IS NULL AND transaction_id IS NOT NULL;
+CREATE UNIQUE INDEX IF NOT EXISTS account_doubt_is_asked_once ON doubts (customer_id, account_id, earlier_account_id)
+    WHERE decided_at IS NULL AND transaction_id IS NULL;
 COMMENT ON TABLE doubts IS
-    'Where the engine would have to guess which row a person''s act belongs to: a question, with the rows to choose from.';
+    'Where the engine would have to guess: which row a person''s act belongs to (candidates are transactions, read as they
+     are now), or, without a transaction, whether the account is the earlier one. moot: the row came back by itself.';
 
 -- ------------------------------------------------------------------------------------------------ ledger
 
@@ -380,6 +472,7 @@ CREATE TABLE IF NOT EXISTS ledger_entries (
     client_id bigint NOT NULL,
     transaction_id bigint,
     reference text NOT NULL,
+    link_no int NOT NULL DEFAULT 0,
     state entry_state NOT NULL DEFAULT 'draft',
     entered_on date NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
@@ -390,7 +483,9 @@ CREATE TABLE IF NOT EXISTS ledger_entries (
 );
 CREATE INDEX IF NOT EXISTS ledger_entries_by_transaction ON ledger_entries (customer_id, transaction_id)
     WHERE transaction_id IS NOT NULL;
-COMMENT ON TABLE ledger_entries IS 'Journal entries made from transactions; transaction_id is the link that follows its movement.';
+COMMENT ON TABLE ledger_entries IS
+    'Journal entries made from transactions; transaction_id is the link that follows its movement,
+     link_no its place among the entries of one movement.';
 
 CREATE TABLE IF NOT EXISTS ledger_lines (
     customer_id bigint NOT NULL,
@@ -656,8 +751,9 @@ DECLARE
 BEGIN
     FOREACH tenant_table IN ARRAY ARRAY[
         'customers', 'users', 'sessions', 'clients', 'change_counters', 'sources', 'enrolments', 'connections',
-        'accounts', 'pulls', 'transactions', 'transaction_aliases', 'doubts', 'ledger_accounts', 'ledger_entries',
-        'ledger_lines', 'inbox', 'events', 'endpoints', 'deliveries', 'delivery_queue', 'attempts'
+        'accounts', 'pulls', 'transactions', 'transaction_aliases', 'acts', 'transaction_changes', 'doubts',
+        'ledger_accounts', 'ledger_entries', 'ledger_lines', 'inbox', 'events', 'endpoints', 'deliveries',
+        'delivery_queue', 'attempts'
     ] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', tenant_table);
         EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', tenant_table);
@@ -687,8 +783,11 @@ GRANT SELECT ON schema_version TO bankfeed_app, bankfeed_queue;
 GRANT SELECT, INSERT, UPDATE ON
     customers, users, clients, change_counters, enrolments, connections, accounts, pulls, transactions, transaction_aliases,
     doubts, ledger_accounts, ledger_entries, ledger_lines, endpoints, deliveries TO bankfeed_app;
-GRANT SELECT, INSERT ON events, attempts TO bankfeed_app;
+GRANT SELECT, INSERT ON events, attempts, acts, transaction_changes TO bankfeed_app;
+GRANT UPDATE (account_id, undone_by) ON acts TO bankfeed_app;
+GRANT UPDATE (before) ON transaction_changes TO bankfeed_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON delivery_queue TO bankfeed_app;
+GRANT DELETE ON transaction_aliases TO bankfeed_app;
 GRANT SELECT, INSERT, DELETE ON sessions TO bankfeed_app;
 GRANT SELECT ON sources, inbox TO bankfeed_app;
 GRANT SELECT, INSERT, UPDATE ON institutions TO bankfeed_app;
@@ -700,7 +799,7 @@ GRANT SELECT (customer_id, id, client_id, source_id, aggregator_login_id, state,
               due_at, next_update_at, lease_token, lease_until, last_refresh_at)
     ON connections TO bankfeed_queue;
 GRANT UPDATE (requested, claimed, due_at, next_update_at, lease_token, lease_until, repair_hinted_at) ON connections TO bankfeed_queue;
-GRANT SELECT (customer_id, id, connection_id, source_id, aggregator_id, state), UPDATE (delete_hinted_at)
+GRANT SELECT (customer_id, id, connection_id, source_id, aggregator_id, state, adopted_into), UPDATE (delete_hinted_at)
     ON accounts TO bankfeed_queue;
 GRANT SELECT, INSERT, DELETE ON received TO bankfeed_queue;
 GRANT INSERT (source_id, name, event_type, event_id, customer_ref, login_refs, account_refs, body, state, reason,

@@ -5,23 +5,26 @@ and the plan is made and applied under it, so that two pulls at once end as one 
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from bankfeed import metrics
 from bankfeed.aggregators import ListedAccount
-from bankfeed.db import Connection, account, client, connection, doubt, event, ledger, pull, transaction
+from bankfeed.db import Connection, account, connection, event, plan_for_bulk, pull, transaction
 from bankfeed.db.account import Locked
 from bankfeed.db.connection import Lease, RefreshTarget
 from bankfeed.db.event import OutboundEvent
-from bankfeed.db.transaction import Written
+from bankfeed.db.history import Cause
+from bankfeed.db.plan import write_changes
 from bankfeed.jobs import Wake
 from bankfeed.logs import get_logger
-from bankfeed.model import AccountId, EventType, Pull
+from bankfeed.model import AccountId, EventType, Pull, PullId
+from bankfeed.outbox import make_event
 from bankfeed.reconcile import ChangeKind, Changes, Past, Verdict, reconcile
 from bankfeed.reconcile.suspicion import CONFIRMED_AFTER
 from worker.context import Context
-from worker.outbox import make_event
+from worker.kin import Kin, ask_about, find_kin, return_to
 from worker.standing import Standing
 
 LARGE_PLAN_ROWS = 1_000  # above this a plan is made in a thread, so that leases and probes go on
@@ -58,16 +61,21 @@ async def commit_pull(
     reported: Pull,
     *,
     finish: Finish | None,
+    now: datetime | None = None,
 ) -> Changes:
     """Reconcile one account's pull and commit all that follows from it; return the plan.
 
-    With `finish` the end of the refresh is committed too, unless the pull failed. Raises LeaseLost where another worker
-    holds the connection now; then nothing is written.
+    With `finish` the end of the refresh is committed too, unless the pull failed. `now` is Postgres' clock where None.
+    Raises LeaseLost where another worker holds the connection now; then nothing is written.
     """
     async with context.database.tenant(lease.customer_id) as conn:
-        now = await connection.lock_leased(conn, lease)
-        if finish is not None:
-            await account.lock_accounts(conn, lease.customer_id, (*finish.gone, *finish.unconfirmed))
+        clock = await connection.lock_leased(conn, lease)
+        now = now or clock
+        await plan_for_bulk(conn)
+        ends = (*finish.gone, *finish.unconfirmed) if finish is not None else ()
+        kin = await find_kin(conn, lease, target, listed, reported, also_locked=ends)
+        if kin.same is not None:
+            await return_to(conn, lease, target, listed, kin.same, at=now)
         locked = await account.lock_account(
             conn,
             lease,
@@ -79,7 +87,7 @@ async def commit_pull(
             currency=listed.currency,
         )
         changes = await _plan(conn, lease, locked, reported, now=now)
-        await _write(conn, lease, target, locked, reported, changes)
+        await _write(conn, lease, target, locked, reported, changes, kin)
         events = _events(lease, target, locked, changes, at=now)
         if finish is not None and changes.verdict in (Verdict.APPLIED, Verdict.HELD):
             end = replace(finish, is_all_applied=finish.is_all_applied and changes.verdict is Verdict.APPLIED)
@@ -105,49 +113,34 @@ async def commit_finish(context: Context, lease: Lease, target: RefreshTarget, f
 async def _plan(conn: Connection, lease: Lease, locked: Locked, reported: Pull, *, now: datetime) -> Changes:
     known = await transaction.list_known(conn, lease.customer_id, locked.id, pull=reported)
     held = await pull.list_held_pulls(
-        conn, lease.customer_id, locked.id, after=locked.last_pulled_at, until=reported.at - CONFIRMED_AFTER
-    )
-    past = Past(last_at=locked.last_pulled_at, held=held)
-    if len(known) + len(reported.rows) > LARGE_PLAN_ROWS:
-        return await asyncio.to_thread(reconcile, known, reported, now=now, past=past)
-    return reconcile(known, reported, now=now, past=past)
-
-
-async def _write(
-    conn: Connection, lease: Lease, target: RefreshTarget, locked: Locked, reported: Pull, changes: Changes
-) -> None:
-    outcome = _OUTCOMES[changes.verdict]
-    if changes.verdict is Verdict.HELD and await pull.is_held_already(
-        conn, lease.customer_id, locked.id, pull=reported
-    ):
-        outcome = "ignored"  # the same answer of the bank again says nothing more, and is kept once
-    pull_id = await pull.insert_pull(
         conn,
         lease.customer_id,
         locked.id,
-        pull=reported,
-        outcome=outcome,
-        reason=changes.reason or ("" if changes.verdict is Verdict.APPLIED else changes.verdict.value),
-        counts={kind.value: count for kind, count in changes.counts.items()},
+        after=locked.last_pulled_at,
+        until=reported.at - CONFIRMED_AFTER,
+        at=reported.at,
     )
+    past = Past(last_at=locked.last_pulled_at, held=held, balance=locked.balance)
+    if len(known) + len(reported.rows) > LARGE_PLAN_ROWS:
+        return await asyncio.to_thread(reconcile, known, reported, now=now, past=past, policy=locked.policy)
+    return reconcile(known, reported, now=now, past=past, policy=locked.policy)
+
+
+async def _write(
+    conn: Connection,
+    lease: Lease,
+    target: RefreshTarget,
+    locked: Locked,
+    reported: Pull,
+    changes: Changes,
+    kin: Kin,
+) -> None:
+    pull_id = await _insert_pull(conn, lease, locked, reported, changes)
     if changes.verdict is not Verdict.APPLIED or pull_id is None:
         return
-    if changes.rows:
-        first = await client.take_change_numbers(conn, lease.customer_id, target.client_id, count=len(changes.rows))
-        written = [
-            Written(known=row.after, rule=row.rule.value, change_no=first + n) for n, row in enumerate(changes.rows)
-        ]
-        new = [row for row in written if row.known.id is None]
-        old = [row for row in written if row.known.id is not None]
-        if old:
-            await transaction.update_transactions(conn, lease.customer_id, locked.id, pull_id=pull_id, written=old)
-        if new:
-            await transaction.insert_transactions(
-                conn, lease.customer_id, target.client_id, locked.id, pull_id=pull_id, written=new
-            )
-        await _follow_merges(conn, lease, changes)
-    if changes.doubts:
-        await doubt.insert_doubts(conn, lease.customer_id, locked.id, pull_id=pull_id, doubts=changes.doubts)
+    cause = Cause(at=reported.at, pull_id=pull_id)
+    await write_changes(conn, lease.customer_id, target.client_id, locked.id, changes, cause=cause)
+    await ask_about(conn, lease, locked.id, kin.unsure, pull_id=pull_id, at=reported.at)
     await account.update_pulled(
         conn,
         lease.customer_id,
@@ -155,20 +148,28 @@ async def _write(
         pulled_at=reported.at,
         attempted_at=reported.attempted_at,
         history_from_on=reported.from_on,
-        balance=reported.balance,
-        balance_on=reported.balance_on,
     )
 
 
-async def _follow_merges(conn: Connection, lease: Lease, changes: Changes) -> None:
-    """Let the ledger entries of a row that was joined to another follow their movement."""
-    moves = [
-        (row.after.id, row.after.merged_into)
-        for row in changes.rows
-        if row.kind is ChangeKind.MERGED and row.after.id is not None and row.after.merged_into is not None
-    ]
-    if moves:
-        await ledger.move_entries(conn, lease.customer_id, moves)
+async def _insert_pull(
+    conn: Connection, lease: Lease, locked: Locked, reported: Pull, changes: Changes
+) -> PullId | None:
+    outcome = _OUTCOMES[changes.verdict]
+    if changes.verdict is Verdict.HELD and await pull.is_held_already(
+        conn, lease.customer_id, locked.id, pull=reported
+    ):
+        outcome = "ignored"  # the same answer of the bank again says nothing more, and is kept once
+    check = changes.balance
+    return await pull.insert_pull(
+        conn,
+        lease.customer_id,
+        locked.id,
+        pull=reported,
+        outcome=outcome,
+        reason=changes.reason or ("" if changes.verdict is Verdict.APPLIED else changes.verdict.value),
+        counts={kind.value: count for kind, count in changes.counts.items()},
+        balance_gap=check.after.gap if check is not None and check.is_checked else None,
+    )
 
 
 def _events(
@@ -177,7 +178,13 @@ def _events(
     types = [EventType.ACCOUNT_ADDED] if locked.is_new else []
     if any(count for kind, count in changes.counts.items() if kind is not ChangeKind.RENAMED):
         types.append(EventType.TRANSACTIONS_REFRESHED)
-    return [make_event(each, [locked.id], lease=lease, target=target, at=at) for each in types]
+    return [_event(each, [locked.id], lease, target, at=at) for each in types]
+
+
+def _event(
+    event_type: EventType, accounts: Sequence[AccountId], lease: Lease, target: RefreshTarget, *, at: datetime
+) -> OutboundEvent:
+    return make_event(event_type, accounts, client_id=target.client_id, connection_id=lease.connection_id, at=at)
 
 
 async def _write_finish(
@@ -187,7 +194,7 @@ async def _write_finish(
     events = []
     closed = await account.mark_closed(conn, lease.customer_id, finish.gone) if finish.gone else ()
     if closed:
-        events.append(make_event(EventType.BANK_ACCOUNT_DELETED, closed, lease=lease, target=target, at=at))
+        events.append(_event(EventType.BANK_ACCOUNT_DELETED, closed, lease, target, at=at))
     if finish.unconfirmed:
         await account.clear_delete_hints(conn, lease.customer_id, finish.unconfirmed, until=target.started_at)
     standing = finish.standing
@@ -196,7 +203,7 @@ async def _write_finish(
     is_repaired = standing.state == "active" and (target.state == "needs_person" or target.is_repair_hinted)
     if is_repaired and finish.is_all_applied:
         open_ids = await account.list_open_ids(conn, lease.customer_id, lease.connection_id)
-        events.append(make_event(EventType.MFA_UPDATED, open_ids, lease=lease, target=target, at=at))
+        events.append(_event(EventType.MFA_UPDATED, open_ids, lease, target, at=at))
     await connection.update_health(
         conn,
         lease,

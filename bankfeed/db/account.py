@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from decimal import Decimal
 from typing import Any
 
 from bankfeed.db.connection import Lease, RefreshTarget
 from bankfeed.db.database import Connection
-from bankfeed.model import AccountId, ConnectionId, CustomerId
+from bankfeed.errors import NotFound
+from bankfeed.model import AccountId, ClientId, ConnectionId, CustomerId, ShadowPolicy, TransactionId
+from bankfeed.reconcile.balance import Balance, BalanceCheck
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,11 +32,28 @@ class AccountState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Locked:
-    """An account under its row lock. `is_new` where it was added, or opened again, just now."""
+    """An account under its row lock. `is_new` where it was added, or opened again, just now.
+
+    `balance` is how its balance stands, None where none was ever stated; `policy` is the customer's.
+    """
 
     id: AccountId
     is_new: bool
     last_pulled_at: datetime | None
+    balance: Balance | None
+    policy: ShadowPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActedOn:
+    """An account whose row is locked for a person's act, and when that was, by Postgres' clock."""
+
+    id: AccountId
+    client_id: ClientId
+    connection_id: ConnectionId
+    state: str
+    adopted_into: AccountId | None
+    locked_at: datetime
 
 
 async def list_account_states(
@@ -48,7 +66,7 @@ async def list_account_states(
                a.delete_hinted_at IS NOT NULL AS is_delete_hinted, a.history_from_on, a.last_pulled_at, a.last_attempted_at,
                (SELECT min(t.transacted_on) FROM transactions t
                 WHERE t.customer_id = $1 AND t.account_id = a.id AND t.state = 'pending') AS oldest_pending_on
-        FROM accounts a WHERE a.customer_id = $1 AND a.connection_id = $2 ORDER BY a.id
+        FROM accounts a WHERE a.customer_id = $1 AND a.connection_id = $2 AND a.adopted_into IS NULL ORDER BY a.id
         """,
         customer_id,
         connection_id,
@@ -72,17 +90,18 @@ async def lock_account(
     An account that moved to another connection of the same source (a login that was migrated) moves here with its rows.
     A hint of its deletion that came after the refresh began stays: the next refresh asks.
     """
-    before = await _find_for_update(conn, lease, target, account_ref)
-    account_id = await conn.fetchval(
+    state_before = await _find_state_for_update(conn, lease, target, account_ref)
+    row = await conn.fetchrow(
         """
         INSERT INTO accounts AS a (customer_id, client_id, connection_id, source_id, aggregator_id, name, number_display,
                                    type, currency)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-        ON CONFLICT (customer_id, source_id, aggregator_id) DO UPDATE
+        ON CONFLICT (customer_id, source_id, aggregator_id) WHERE adopted_into IS NULL DO UPDATE
             SET connection_id = excluded.connection_id, state = 'open', closed_at = NULL,
                 delete_hinted_at = CASE WHEN a.delete_hinted_at > $10 THEN a.delete_hinted_at END,
                 number_display = excluded.number_display, type = excluded.type
-        RETURNING id
+        RETURNING id, last_pulled_at, balance, balance_on, balance_moved, balance_gap,
+                  (SELECT shadow_policy FROM customers WHERE customers.id = $1) AS policy
         """,
         lease.customer_id,
         target.client_id,
@@ -96,22 +115,68 @@ async def lock_account(
         target.started_at,
     )
     return Locked(
-        id=account_id,
-        is_new=before is None or before["state"] == "closed",
-        last_pulled_at=before and before["last_pulled_at"],
+        id=row["id"],
+        is_new=state_before in (None, "closed"),
+        last_pulled_at=row["last_pulled_at"],
+        balance=_read_balance(row),
+        policy=ShadowPolicy(row["policy"]),
     )
 
 
-async def _find_for_update(conn: Connection, lease: Lease, target: RefreshTarget, account_ref: str) -> Any:
-    return await conn.fetchrow(
+async def _find_state_for_update(conn: Connection, lease: Lease, target: RefreshTarget, account_ref: str) -> str | None:
+    state: str | None = await conn.fetchval(
         """
-        SELECT state, last_pulled_at FROM accounts
-        WHERE customer_id = $1 AND source_id = $2 AND aggregator_id = $3 FOR UPDATE
+        SELECT state FROM accounts
+        WHERE customer_id = $1 AND source_id = $2 AND aggregator_id = $3 AND adopted_into IS NULL FOR UPDATE
         """,
         lease.customer_id,
         target.source_id,
         account_ref,
     )
+    return state
+
+
+def _read_balance(row: Any) -> Balance | None:
+    if row["balance"] is None:
+        return None
+    return Balance(amount=row["balance"], on=row["balance_on"], moved=row["balance_moved"], gap=row["balance_gap"])
+
+
+async def lock_acted_on(conn: Connection, customer_id: CustomerId, account_id: AccountId) -> ActedOn:
+    """Lock one account until commit. Raises NotFound."""
+    row = await conn.fetchrow(
+        """
+        SELECT id, client_id, connection_id, state, adopted_into, clock_timestamp() AS locked_at
+        FROM accounts WHERE customer_id = $1 AND id = $2 FOR UPDATE
+        """,
+        customer_id,
+        account_id,
+    )
+    if row is None:
+        raise NotFound(f"there is no account {account_id}")
+    return ActedOn(**row)
+
+
+async def get_heading(conn: Connection, customer_id: CustomerId, account_id: AccountId) -> tuple[str, str]:
+    """Return an account's name and its currency. Raises NotFound."""
+    row = await conn.fetchrow(
+        "SELECT name, currency FROM accounts WHERE customer_id = $1 AND id = $2", customer_id, account_id
+    )
+    if row is None:
+        raise NotFound(f"there is no account {account_id}")
+    return row["name"], row["currency"]
+
+
+async def list_accounts_of(
+    conn: Connection, customer_id: CustomerId, transaction_ids: Sequence[TransactionId]
+) -> dict[TransactionId, AccountId]:
+    """Return which account each of these transactions is on; one that there is not is left out."""
+    rows = await conn.fetch(
+        "SELECT id, account_id FROM transactions WHERE customer_id = $1 AND id = ANY ($2::bigint[]) ORDER BY id",
+        customer_id,
+        list(transaction_ids),
+    )
+    return {row["id"]: row["account_id"] for row in rows}
 
 
 async def lock_accounts(conn: Connection, customer_id: CustomerId, account_ids: Sequence[AccountId]) -> None:
@@ -131,15 +196,12 @@ async def update_pulled(
     pulled_at: datetime,
     attempted_at: datetime | None,
     history_from_on: date,
-    balance: Decimal | None,
-    balance_on: date | None,
 ) -> None:
-    """Note a pull that was applied: when, from which day, and the balance it brought."""
+    """Note a pull that was applied: when, and from which day."""
     await conn.execute(
         """
         UPDATE accounts SET last_pulled_at = $3, last_attempted_at = coalesce($4, last_attempted_at),
-            history_from_on = least(history_from_on, $5), balance = coalesce($6, balance),
-            balance_on = coalesce($7, balance_on)
+            history_from_on = least(history_from_on, $5)
         WHERE customer_id = $1 AND id = $2
         """,
         customer_id,
@@ -147,8 +209,47 @@ async def update_pulled(
         pulled_at,
         attempted_at,
         history_from_on,
-        balance,
-        balance_on,
+    )
+
+
+async def update_balance(
+    conn: Connection,
+    customer_id: CustomerId,
+    account_id: AccountId,
+    *,
+    check: BalanceCheck,
+    suspects: Sequence[TransactionId],
+) -> None:
+    """Note how the balance stands. A pull that could not check it leaves what an earlier one found."""
+    await conn.execute(
+        """
+        UPDATE accounts SET balance = $3, balance_on = $4, balance_moved = $5, balance_gap = $6,
+            balance_reason = CASE WHEN $7 THEN $8 ELSE balance_reason END,
+            balance_suspects = CASE WHEN $7 THEN $9::bigint[] ELSE balance_suspects END
+        WHERE customer_id = $1 AND id = $2
+        """,
+        customer_id,
+        account_id,
+        check.after.amount,
+        check.after.on,
+        check.after.moved,
+        check.after.gap,
+        check.is_checked,
+        check.reason,
+        list(suspects),
+    )
+
+
+async def clear_balance(conn: Connection, customer_id: CustomerId, account_id: AccountId) -> None:
+    """Forget how the balance stands; the next pull that brings one begins anew."""
+    await conn.execute(
+        """
+        UPDATE accounts SET balance = NULL, balance_on = NULL, balance_moved = 0, balance_gap = 0, balance_reason = '',
+            balance_suspects = '{}'
+        WHERE customer_id = $1 AND id = $2
+        """,
+        customer_id,
+        account_id,
     )
 
 

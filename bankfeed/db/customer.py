@@ -1,7 +1,7 @@
 """Customers: the tenants."""
 
 from bankfeed.db.database import Connection, set_tenant
-from bankfeed.model import CustomerId
+from bankfeed.model import CustomerId, ShadowPolicy
 
 
 async def insert_customer(conn: Connection, *, name: str, shadow_policy: str = "hide") -> CustomerId:
@@ -21,3 +21,8 @@ async def _next_customer_id(conn: Connection) -> CustomerId:
 async def list_customer_ids(conn: Connection) -> tuple[CustomerId, ...]:
     """List every customer, as the queue role."""
     return tuple(row["id"] for row in await conn.fetch("SELECT id FROM customers ORDER BY id"))
+
+
+async def update_shadow_policy(conn: Connection, customer_id: CustomerId, policy: ShadowPolicy) -> None:
+    """Change what a customer sees of rows that the bank no longer reports, from the next pull on."""
+    await conn.execute("UPDATE customers SET shadow_policy = $2 WHERE id = $1", customer_id, policy)

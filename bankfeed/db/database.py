@@ -162,6 +162,18 @@ async def set_tenant(conn: Connection, customer_id: CustomerId) -> None:
     await conn.execute("SELECT set_config('app.customer_id', $1, true)", str(customer_id))
 
 
+async def plan_for_bulk(conn: Connection) -> None:
+    """Let the rest of the transaction read and write thousands of rows, whatever the statistics say.
+
+    Where a table is fuller than they say, as after a first load, the planner takes an account to have no row, and compares
+    each row with each value of an array: 20,000 rows then take longer than a statement may. So joins go by hash, and
+    arrays are planned as the constants they are: ANY of a constant is looked up by hash wherever it is no index condition.
+    """
+    await conn.execute(
+        "SELECT set_config('enable_nestloop', 'off', true), set_config('plan_cache_mode', 'force_custom_plan', true)"
+    )
+
+
 async def _open_pool(url: str, settings: Settings, *, name: str) -> Any:
     try:
         return await asyncpg.create_pool(

@@ -1,32 +1,199 @@
-"""Doubts: what a person is asked because the engine does not guess."""
+"""Doubts: what a person is asked because the engine does not guess.
+
+A doubt is about a person's act on a transaction, or about whether an account is an earlier one. Candidates are kept as
+ids and read as they are now, so that nothing outlives values that are erased.
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 import msgspec
 
 from bankfeed.db.database import Connection
-from bankfeed.model import AccountId, CustomerId, PullId
-from bankfeed.reconcile import Doubt
+from bankfeed.db.history import Cause
+from bankfeed.errors import NotFound
+from bankfeed.model import AccountId, ActId, CustomerId, DoubtId, Known, PullId, TransactionId
+from bankfeed.reconcile.changes import ActKind, Doubt, Rule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenDoubt:
+    """A question that nobody answered yet: about a transaction, or, with `earlier_account_id`, about the account.
+
+    `before` is the transaction as it was when the doubt arose, None where it did not change then, or was erased.
+    """
+
+    id: DoubtId
+    account_id: AccountId
+    transaction_id: TransactionId | None
+    earlier_account_id: AccountId | None
+    candidates: tuple[TransactionId, ...]
+    rule: Rule | ActKind
+    reason: str
+    raised_at: datetime
+    before: Known | None
 
 
 async def insert_doubts(
-    conn: Connection, customer_id: CustomerId, account_id: AccountId, *, pull_id: PullId, doubts: Sequence[Doubt]
+    conn: Connection,
+    customer_id: CustomerId,
+    account_id: AccountId,
+    cause: Cause,
+    doubts: Sequence[tuple[Doubt, Sequence[TransactionId]]],
 ) -> None:
-    """Keep questions about known rows, in one statement. Candidates keep their values, as JSON with exact amounts."""
+    """Keep questions about known rows with the ids of their candidates; one that is open already is not asked again."""
     await conn.execute(
         """
-        INSERT INTO doubts (customer_id, account_id, pull_id, transaction_id, rule, reason, candidates)
-        SELECT $1, $2, $3, u.transaction_id, u.rule, u.reason, convert_from(u.candidates, 'UTF8')::jsonb
-        FROM unnest($4::bigint[], $5::text[], $6::text[], $7::bytea[]) AS u (transaction_id, rule, reason, candidates)
+        INSERT INTO doubts (customer_id, account_id, pull_id, act_id, raised_at, transaction_id, rule, reason, candidates)
+        SELECT $1, $2, $3, $4, $5, u.transaction_id, u.rule, u.reason, u.candidates::bigint[]
+        FROM unnest($6::bigint[], $7::text[], $8::text[], $9::text[])
+             WITH ORDINALITY AS u (transaction_id, rule, reason, candidates, n)
+        WHERE NOT EXISTS (
+            SELECT FROM doubts o
+            WHERE o.customer_id = $1 AND o.transaction_id = u.transaction_id AND o.rule = u.rule AND o.decided_at IS NULL
+              AND o.candidates @> u.candidates::bigint[] AND o.candidates <@ u.candidates::bigint[])
+        ORDER BY u.n
+        ON CONFLICT DO NOTHING
         """,
         customer_id,
         account_id,
-        pull_id,
-        [doubt.transaction.id for doubt in doubts],
-        [doubt.rule for doubt in doubts],
-        [doubt.reason for doubt in doubts],
-        [
-            msgspec.json.encode([{"id": row.id, "state": row.state, "values": row.values} for row in doubt.candidates])
-            for doubt in doubts
-        ],
+        cause.pull_id,
+        cause.act_id,
+        cause.at,
+        [doubt.transaction.id for doubt, _ in doubts],
+        [doubt.rule for doubt, _ in doubts],
+        [doubt.reason for doubt, _ in doubts],
+        [f"{{{','.join(map(str, candidates))}}}" for _, candidates in doubts],
     )
+
+
+async def insert_account_doubt(
+    conn: Connection,
+    customer_id: CustomerId,
+    account_id: AccountId,
+    *,
+    earlier_id: AccountId,
+    pull_id: PullId,
+    at: datetime,
+    reason: str,
+) -> None:
+    """Ask whether an account is an earlier one; a question that is open already is not asked again."""
+    await conn.execute(
+        """
+        INSERT INTO doubts (customer_id, account_id, earlier_account_id, pull_id, raised_at, rule, reason)
+        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING
+        """,
+        customer_id,
+        account_id,
+        earlier_id,
+        pull_id,
+        at,
+        Rule.RELINKED,
+        reason,
+    )
+
+
+async def list_open_doubts(conn: Connection, customer_id: CustomerId) -> tuple[OpenDoubt, ...]:
+    """List what waits for a person's answer, the oldest first."""
+    rows = await conn.fetch(
+        """
+        SELECT d.id, d.account_id, d.transaction_id, d.earlier_account_id, d.candidates, d.rule, d.reason, d.raised_at,
+               d.pull_id, c.before
+        FROM doubts d LEFT JOIN LATERAL (
+            SELECT before FROM transaction_changes
+            WHERE customer_id = $1 AND transaction_id = d.transaction_id AND (pull_id = d.pull_id OR act_id = d.act_id)
+            ORDER BY change_no DESC LIMIT 1) c ON true
+        WHERE d.customer_id = $1 AND d.decided_at IS NULL ORDER BY d.id
+        """,
+        customer_id,
+    )
+    return tuple(_read_doubt(row) for row in rows)
+
+
+async def get_open_doubt(conn: Connection, customer_id: CustomerId, doubt_id: DoubtId) -> OpenDoubt:
+    """Return one question that is open still. Raises NotFound."""
+    row = await conn.fetchrow(
+        """
+        SELECT id, account_id, transaction_id, earlier_account_id, candidates, rule, reason, raised_at, pull_id,
+               NULL::jsonb AS before
+        FROM doubts WHERE customer_id = $1 AND id = $2 AND decided_at IS NULL
+        """,
+        customer_id,
+        doubt_id,
+    )
+    if row is None:
+        raise NotFound(f"there is no open doubt {doubt_id}")
+    return _read_doubt(row)
+
+
+async def mark_decided(
+    conn: Connection, customer_id: CustomerId, doubt_id: DoubtId, *, act_id: ActId, at: datetime, decision: str
+) -> None:
+    """Close a question with a person's answer: moved, kept, adopted or separate."""
+    await conn.execute(
+        """
+        UPDATE doubts SET decided_at = $4, decided_by = $3, decision = $5
+        WHERE customer_id = $1 AND id = $2 AND decided_at IS NULL
+        """,
+        customer_id,
+        doubt_id,
+        act_id,
+        at,
+        decision,
+    )
+
+
+async def mark_moot(
+    conn: Connection, customer_id: CustomerId, transaction_ids: Sequence[TransactionId], *, at: datetime
+) -> None:
+    """Close the questions about rows that are back in view by themselves; a tie is a question all the same."""
+    await conn.execute(
+        """
+        UPDATE doubts SET decided_at = $3, decision = 'moot'
+        WHERE customer_id = $1 AND transaction_id = ANY ($2::bigint[]) AND decided_at IS NULL AND rule <> 'tie'
+        """,
+        customer_id,
+        list(transaction_ids),
+        at,
+    )
+
+
+async def mark_open_again(conn: Connection, customer_id: CustomerId, *, act_id: ActId) -> None:
+    """Open the question that an act answered, unless the same one was asked again since."""
+    await conn.execute(
+        """
+        UPDATE doubts d SET decided_at = NULL, decided_by = NULL, decision = NULL
+        WHERE d.customer_id = $1 AND d.decided_by = $2 AND NOT EXISTS (
+            SELECT FROM doubts o WHERE o.customer_id = $1 AND o.decided_at IS NULL AND o.account_id = d.account_id
+              AND o.transaction_id IS NOT DISTINCT FROM d.transaction_id AND o.rule = d.rule
+              AND o.earlier_account_id IS NOT DISTINCT FROM d.earlier_account_id AND o.candidates = d.candidates)
+        """,
+        customer_id,
+        act_id,
+    )
+
+
+async def mark_accounts_moot(
+    conn: Connection, customer_id: CustomerId, account_ids: Sequence[AccountId], *, at: datetime
+) -> None:
+    """Close the questions about accounts that are no longer closed, or no longer accounts of their own."""
+    await conn.execute(
+        """
+        UPDATE doubts SET decided_at = $3, decision = 'moot'
+        WHERE customer_id = $1 AND (account_id = ANY ($2::bigint[]) OR earlier_account_id = ANY ($2::bigint[]))
+          AND transaction_id IS NULL AND decided_at IS NULL
+        """,
+        customer_id,
+        list(account_ids),
+        at,
+    )
+
+
+def _read_doubt(row: Any) -> OpenDoubt:
+    found = dict(row)
+    is_pulls = found.pop("pull_id") is not None
+    before = None if row["before"] is None else msgspec.json.decode(row["before"], type=Known)
+    rule = Rule(row["rule"]) if is_pulls else ActKind(row["rule"])
+    return OpenDoubt(**found | {"candidates": tuple(row["candidates"]), "before": before, "rule": rule})

@@ -206,6 +206,7 @@ async def list_named_connections(conn: Connection, event: Claimed) -> tuple[Reso
                a.state = 'closed' OR c.state = 'closed' AS is_closed
         FROM accounts a JOIN connections c ON c.customer_id = a.customer_id AND c.id = a.connection_id
         WHERE a.source_id = $1 AND a.aggregator_id = ANY ($3::text[]) AND ($2::bigint IS NULL OR a.customer_id = $2)
+          AND a.adopted_into IS NULL
         UNION ALL
         SELECT c.customer_id, c.id, c.aggregator_login_id, c.state = 'closed'
         FROM connections c

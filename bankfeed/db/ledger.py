@@ -1,22 +1,83 @@
 """Ledger entries, as far as they follow the movements that they were made from."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
 
 from bankfeed.db.database import Connection
-from bankfeed.model import CustomerId, TransactionId
+from bankfeed.model import ClientId, CustomerId, TransactionId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """An entry that goes from one row to another; None where it was, or will be, on none.
+
+    `link_no` is its place among the entries of its row. `entered_on` is the day of an entry that has to be made first.
+    """
+
+    reference: str
+    from_id: TransactionId | None
+    to_id: TransactionId | None
+    link_no: int
+    entered_on: date
+
+
+async def list_entries(
+    conn: Connection, customer_id: CustomerId, ids: Sequence[TransactionId]
+) -> dict[TransactionId, tuple[str, ...]]:
+    """Return the references of the entries that are on these rows and not void, in the order they were booked."""
+    rows = await conn.fetch(
+        """
+        SELECT transaction_id, reference FROM ledger_entries
+        WHERE customer_id = $1 AND transaction_id = ANY ($2::bigint[]) AND state <> 'void'
+        ORDER BY transaction_id, link_no, id
+        """,
+        customer_id,
+        list(ids),
+    )
+    return group_by_row(rows)
+
+
+def group_by_row(pairs: Iterable[tuple[TransactionId, str]]) -> dict[TransactionId, tuple[str, ...]]:
+    """Gather texts by the row they belong to, in their order."""
+    found: dict[TransactionId, tuple[str, ...]] = {}
+    for row_id, text in pairs:
+        found[row_id] = (*found.get(row_id, ()), text)
+    return found
 
 
 async def move_entries(
-    conn: Connection, customer_id: CustomerId, moves: Sequence[tuple[TransactionId, TransactionId]]
-) -> None:
-    """Move entries from rows that were joined away (first of each pair) to the rows that survive (second)."""
-    await conn.execute(
+    conn: Connection, customer_id: CustomerId, client_id: ClientId, moves: Sequence[Move]
+) -> frozenset[str]:
+    """Move entries, making drafts of those that the client has not, in one statement; return the references that moved.
+
+    One that is not where it is said to be stays, also where somebody else takes it at the same time.
+    """
+    rows = await conn.fetch(
         """
-        UPDATE ledger_entries e SET transaction_id = u.to_id
-        FROM unnest($2::bigint[], $3::bigint[]) AS u (from_id, to_id)
-        WHERE e.customer_id = $1 AND e.transaction_id = u.from_id
+        WITH move AS (
+            SELECT * FROM unnest($3::text[], $4::bigint[], $5::bigint[], $6::int[], $7::date[])
+                AS u (reference, from_id, to_id, link_no, entered_on)
+        ), moved AS (
+            UPDATE ledger_entries e SET transaction_id = move.to_id, link_no = move.link_no FROM move
+            WHERE e.customer_id = $1 AND e.client_id = $2 AND e.reference = move.reference AND e.state <> 'void'
+              AND e.transaction_id IS NOT DISTINCT FROM move.from_id
+            RETURNING e.reference
+        ), made AS (
+            INSERT INTO ledger_entries (customer_id, client_id, transaction_id, link_no, reference, entered_on)
+            SELECT $1, $2, move.to_id, move.link_no, move.reference, move.entered_on FROM move
+            WHERE move.from_id IS NULL AND move.to_id IS NOT NULL
+            ON CONFLICT (customer_id, client_id, reference) DO NOTHING
+            RETURNING reference
+        )
+        SELECT reference FROM moved UNION ALL SELECT reference FROM made
         """,
         customer_id,
-        [from_id for from_id, _ in moves],
-        [to_id for _, to_id in moves],
+        client_id,
+        [move.reference for move in moves],
+        [move.from_id for move in moves],
+        [move.to_id for move in moves],
+        [move.link_no for move in moves],
+        [move.entered_on for move in moves],
     )
+    return frozenset(row["reference"] for row in rows)

@@ -8,19 +8,40 @@ from typing import Any
 import msgspec
 
 from bankfeed.db.database import Connection
-from bankfeed.model import AccountId, ClientId, CustomerId, Known, Pull, PullId, TransactionState, Values
+from bankfeed.db.ledger import group_by_row, list_entries
+from bankfeed.model import (
+    AccountId,
+    ClientId,
+    CustomerId,
+    Known,
+    Pull,
+    PullId,
+    ShadowVerdict,
+    TransactionId,
+    TransactionState,
+    Values,
+)
+from bankfeed.reconcile import Change, Rule
+from bankfeed.reconcile.changes import ActKind
 
 _NEAR_DAYS = 14  # a posting is looked for within -3..+14 days of its pending row
 _TOMBSTONE_DAYS = 30
+_BATCH_ROWS = 5_000
+_STATES = {state.value: state for state in TransactionState}
+_FREE_RULES = (ActKind.UNDO_MATCH, ActKind.UNDO_PULL, Rule.RELINKED)  # they may bring any state back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """One row as it is to be stored, and the rule that made it so."""
+    """One change of a plan, and the number that it is stored under."""
 
-    known: Known
-    rule: str
+    change: Change
     change_no: int
+
+    @property
+    def known(self) -> Known:
+        """Return the row as it is to be stored."""
+        return self.change.after
 
 
 async def list_known(
@@ -28,9 +49,16 @@ async def list_known(
 ) -> tuple[Known, ...]:
     """Read what a pull may concern: the window and its margins, its ids, pendings and tombstones. Never the whole account.
 
-    LATERAL with OFFSET 0 probes an index for each id. Left to itself the planner compares each row with each id where a
-    table is fuller than its statistics say, as after a first load: 100,000 rows then took longer than a statement may.
+    In a transaction that plans for bulk; ids go by ANY, and what is beside the rows is read apart, never joined.
     """
+    concerned = await _list_concerned(conn, customer_id, account_id, pull)
+    return await list_rows(conn, customer_id, account_id, concerned)
+
+
+async def _list_concerned(
+    conn: Connection, customer_id: CustomerId, account_id: AccountId, pull: Pull
+) -> list[TransactionId]:
+    """List the ids of the rows that a pull may concern."""
     ids = sorted(
         {row.aggregator_id for row in pull.rows if row.aggregator_id}
         | {row.pending_id for row in pull.rows if row.pending_id}
@@ -38,32 +66,18 @@ async def list_known(
     )
     rows = await conn.fetch(
         """
-        WITH wanted AS (
-            SELECT id FROM transactions
-            WHERE customer_id = $1 AND account_id = $2 AND transacted_on BETWEEN $3 AND $4
-            UNION
-            SELECT named.id FROM unnest($5::text[]) AS u (aggregator_id), LATERAL (
-                SELECT id FROM transactions
-                WHERE customer_id = $1 AND account_id = $2 AND aggregator_id = u.aggregator_id OFFSET 0) named
-            UNION
-            SELECT named.transaction_id FROM unnest($5::text[]) AS u (aggregator_id), LATERAL (
-                SELECT transaction_id FROM transaction_aliases
-                WHERE customer_id = $1 AND account_id = $2 AND aggregator_id = u.aggregator_id OFFSET 0) named
-            UNION
-            SELECT id FROM transactions WHERE customer_id = $1 AND account_id = $2 AND state = 'pending'
-            UNION
-            SELECT id FROM transactions
-            WHERE customer_id = $1 AND account_id = $2 AND state = 'removed' AND removed_at > $6
-        )
-        SELECT t.id, t.state, t.amount, t.transacted_on, t.posted_on, t.description, t.memo, t.check_number, t.kind,
-               t.bank_values, t.aggregator_id, t.raw_amount, t.raw_transacted_at, t.first_pulled_at, t.removed_at,
-               t.merged_into, t.has_joined, t.reconciled_at IS NOT NULL AS is_reconciled, t.deleted_at,
-               EXISTS (SELECT FROM ledger_entries e WHERE e.customer_id = $1 AND e.transaction_id = t.id
-                       AND e.state <> 'void') AS has_entry,
-               ARRAY(SELECT a.aggregator_id FROM transaction_aliases a
-                     WHERE a.customer_id = $1 AND a.transaction_id = t.id ORDER BY a.alias_no) AS aliases
-        FROM wanted, LATERAL (SELECT * FROM transactions WHERE customer_id = $1 AND id = wanted.id OFFSET 0) t
-        ORDER BY t.id
+        SELECT id FROM transactions
+        WHERE customer_id = $1 AND account_id = $2 AND transacted_on BETWEEN $3 AND $4
+        UNION
+        SELECT id FROM transactions WHERE customer_id = $1 AND account_id = $2 AND aggregator_id = ANY ($5::text[])
+        UNION
+        SELECT transaction_id FROM transaction_aliases
+        WHERE customer_id = $1 AND account_id = $2 AND aggregator_id = ANY ($5::text[])
+        UNION
+        SELECT id FROM transactions WHERE customer_id = $1 AND account_id = $2 AND state = 'pending'
+        UNION
+        SELECT id FROM transactions
+        WHERE customer_id = $1 AND account_id = $2 AND state = 'removed' AND removed_at > $6
         """,
         customer_id,
         account_id,
@@ -72,7 +86,74 @@ async def list_known(
         ids,
         pull.at - timedelta(days=_TOMBSTONE_DAYS),
     )
-    return tuple(_read_known(row) for row in rows)
+    return [row["id"] for row in rows]
+
+
+async def list_rows(
+    conn: Connection, customer_id: CustomerId, account_id: AccountId, ids: Sequence[TransactionId]
+) -> tuple[Known, ...]:
+    """Read rows of an account by their ids, in order of id; an id of another account is none of its.
+
+    In batches, and with one object for equal texts and days: of 100,000 rows the driver's alone would take a third of
+    the memory.
+    """
+    aliases = await _list_aliases(conn, customer_id, ids)
+    entries = await list_entries(conn, customer_id, ids)
+    shared: dict[Any, Any] = {}
+    cursor = conn.cursor(
+        """
+        SELECT id, state, amount, transacted_on, posted_on, description, memo, check_number, kind, bank_values,
+               aggregator_id, raw_amount, raw_transacted_at, first_pulled_at, removed_at, merged_into, has_joined,
+               fingerprint, reconciled_at IS NOT NULL AS is_reconciled, deleted_at, split_into, shadow_verdict
+        FROM transactions WHERE customer_id = $1 AND account_id = $2 AND id = ANY ($3::bigint[]) ORDER BY id
+        """,
+        customer_id,
+        account_id,
+        list(ids),
+        prefetch=_BATCH_ROWS,
+    )
+    return tuple(
+        [_read_known(row, aliases.get(row["id"], ()), entries.get(row["id"], ()), shared) async for row in cursor]
+    )
+
+
+async def _list_aliases(
+    conn: Connection, customer_id: CustomerId, ids: Sequence[TransactionId]
+) -> dict[TransactionId, tuple[str, ...]]:
+    """List the ids that rows had before, oldest first."""
+    rows = await conn.fetch(
+        """
+        SELECT transaction_id, aggregator_id FROM transaction_aliases
+        WHERE customer_id = $1 AND transaction_id = ANY ($2::bigint[]) ORDER BY transaction_id, alias_no, aggregator_id
+        """,
+        customer_id,
+        list(ids),
+    )
+    return group_by_row(rows)
+
+
+async def list_ids(conn: Connection, customer_id: CustomerId, account_id: AccountId) -> tuple[TransactionId, ...]:
+    """List the ids of all rows of an account, whatever became of them."""
+    rows = await conn.fetch(
+        "SELECT id FROM transactions WHERE customer_id = $1 AND account_id = $2 ORDER BY id", customer_id, account_id
+    )
+    return tuple(row["id"] for row in rows)
+
+
+async def list_numbered_ids(
+    conn: Connection, customer_id: CustomerId, client_id: ClientId, change_nos: Sequence[int]
+) -> dict[int, TransactionId]:
+    """Return which rows of a client were last changed under these numbers."""
+    rows = await conn.fetch(
+        """
+        SELECT change_no, id FROM transactions
+        WHERE customer_id = $1 AND client_id = $2 AND change_no = ANY ($3::bigint[]) ORDER BY id
+        """,
+        customer_id,
+        client_id,
+        list(change_nos),
+    )
+    return {row["change_no"]: row["id"] for row in rows}
 
 
 async def insert_transactions(
@@ -81,14 +162,14 @@ async def insert_transactions(
     client_id: ClientId,
     account_id: AccountId,
     *,
-    pull_id: PullId,
+    pull_id: PullId | None,
     written: Sequence[Written],
 ) -> None:
-    """Store new rows in one statement."""
+    """Store new rows in one statement. `pull_id` is None where an act adds them."""
     await conn.execute(
         """
-        INSERT INTO transactions (customer_id, client_id, account_id, last_pull_id, state, amount, transacted_on, posted_on,
-            description, memo, check_number, kind, aggregator_id, raw_amount, raw_transacted_at, first_pulled_at, last_rule,
+        INSERT INTO transactions (customer_id, client_id, account_id, first_pull_id, state, amount, transacted_on, posted_on,
+            description, memo, check_number, kind, aggregator_id, raw_amount, raw_transacted_at, first_pulled_at, first_rule,
             activated_at, removed_at, has_joined, change_no)
         SELECT $1, $2, $3, $4, u.state, u.amount, u.transacted_on, u.posted_on, u.description, u.memo, u.check_number, u.kind,
                u.aggregator_id, u.raw_amount, u.raw_transacted_at, u.first_pulled_at, u.rule,
@@ -108,34 +189,45 @@ async def insert_transactions(
 
 
 async def update_transactions(
-    conn: Connection, customer_id: CustomerId, account_id: AccountId, *, pull_id: PullId, written: Sequence[Written]
+    conn: Connection, customer_id: CustomerId, account_id: AccountId, *, written: Sequence[Written]
 ) -> None:
-    """Bring known rows to their next state in one statement, and note the ids that they had before in another."""
+    """Bring known rows to their next state in one statement, and note the ids that they had before in two others.
+
+    activated_at defends that pending never becomes shadow and nothing posted becomes pending: it is set once a row is
+    active, and only goes again with a removal or with what a person undoes, or joins of two accounts.
+    """
     await _insert_aliases(conn, customer_id, account_id, written)
+    await _delete_aliases(conn, customer_id, written)
     await conn.execute(
         """
         UPDATE transactions t
-        SET last_pull_id = $3, state = u.state, amount = u.amount, transacted_on = u.transacted_on,
+        SET state = u.state, amount = u.amount, transacted_on = u.transacted_on,
             posted_on = u.posted_on, description = u.description, memo = u.memo, check_number = u.check_number,
             kind = u.kind, aggregator_id = u.aggregator_id, raw_amount = u.raw_amount,
-            raw_transacted_at = u.raw_transacted_at, first_pulled_at = u.first_pulled_at, last_rule = u.rule,
-            activated_at = CASE WHEN u.state = 'active' THEN coalesce(t.activated_at, now()) ELSE t.activated_at END,
+            raw_transacted_at = u.raw_transacted_at, first_pulled_at = u.first_pulled_at,
+            activated_at = CASE
+                WHEN u.state = 'removed' OR (u.state = 'pending' AND u.is_free) THEN NULL
+                WHEN u.state = 'active' OR (u.state = 'shadow' AND u.is_free) THEN coalesce(t.activated_at, now())
+                ELSE t.activated_at END,
             removed_at = u.removed_at, has_joined = u.has_joined, change_no = u.change_no, changed_at = now(),
-            merged_into = u.merged_into, bank_values = convert_from(u.bank_values, 'UTF8')::jsonb
-        FROM unnest($4::transaction_state[], $5::numeric[], $6::date[], $7::date[], $8::text[], $9::text[], $10::text[],
-                    $11::text[], $12::text[], $13::text[], $14::bigint[], $15::timestamptz[], $16::text[],
-                    $17::timestamptz[], $18::boolean[], $19::bigint[], $20::bigint[], $21::bigint[], $22::bytea[])
+            merged_into = u.merged_into, bank_values = convert_from(u.bank_values, 'UTF8')::jsonb,
+            fingerprint = u.fingerprint, deleted_at = u.deleted_at, split_into = u.split_into::numeric[],
+            reconciled_at = CASE WHEN u.is_reconciled THEN coalesce(t.reconciled_at, now()) END,
+            shadow_verdict = u.shadow_verdict
+        FROM unnest($3::transaction_state[], $4::numeric[], $5::date[], $6::date[], $7::text[], $8::text[], $9::text[],
+                    $10::text[], $11::text[], $12::text[], $13::bigint[], $14::timestamptz[], $15::text[],
+                    $16::timestamptz[], $17::boolean[], $18::bigint[], $19::bigint[], $20::bigint[], $21::bytea[],
+                    $22::text[], $23::boolean[], $24::timestamptz[], $25::text[], $26::shadow_verdict[], $27::boolean[])
              AS u (state, amount, transacted_on, posted_on, description, memo, check_number, kind, aggregator_id, raw_amount,
-                   raw_transacted_at, first_pulled_at, rule, removed_at, has_joined, change_no, id, merged_into, bank_values)
-        WHERE t.customer_id = $1 AND t.account_id = $2 AND t.id = u.id
+                   raw_transacted_at, first_pulled_at, rule, removed_at, has_joined, change_no, id, merged_into, bank_values,
+                   fingerprint, is_reconciled, deleted_at, split_into, shadow_verdict, is_free)
+        WHERE t.customer_id = $1 AND t.account_id = $2 AND t.id = u.id AND t.id = ANY ($19::bigint[])
         """,
         customer_id,
         account_id,
-        pull_id,
         *_columns(written),
-        [row.known.id for row in written],
-        [row.known.merged_into for row in written],
-        [_bank_values(row.known) for row in written],
+        *_changing_columns([row.known for row in written]),
+        [row.change.rule in _FREE_RULES for row in written],
     )
 
 
@@ -146,6 +238,7 @@ async def _insert_aliases(
         (row.known.id, alias_no, alias)
         for row in written
         for alias_no, alias in enumerate(row.known.aggregator_ids[:-1])
+        if row.change.before is not None and row.change.before.aggregator_ids != row.known.aggregator_ids
     ]
     if not earlier:
         return
@@ -165,6 +258,28 @@ async def _insert_aliases(
     )
 
 
+async def _delete_aliases(conn: Connection, customer_id: CustomerId, written: Sequence[Written]) -> None:
+    """Forget the ids that an undo takes off a row."""
+    gone = [
+        (row.known.id, alias)
+        for row in written
+        if row.change.before is not None
+        for alias in row.change.before.aggregator_ids
+        if alias not in row.known.aggregator_ids
+    ]
+    if not gone:
+        return
+    await conn.execute(
+        """
+        DELETE FROM transaction_aliases a USING unnest($2::bigint[], $3::text[]) AS u (transaction_id, aggregator_id)
+        WHERE a.customer_id = $1 AND a.transaction_id = u.transaction_id AND a.aggregator_id = u.aggregator_id
+        """,
+        customer_id,
+        [transaction_id for transaction_id, _ in gone],
+        [alias for _, alias in gone],
+    )
+
+
 def _columns(written: Sequence[Written]) -> tuple[list[Any], ...]:
     """Turn rows into the arrays that both statements begin with."""
     known = [row.known for row in written]
@@ -181,10 +296,24 @@ def _columns(written: Sequence[Written]) -> tuple[list[Any], ...]:
         [row.raw_amount for row in known],
         [row.raw_transacted_at for row in known],
         [row.first_pulled_at for row in known],
-        [row.rule for row in written],
+        [row.change.rule for row in written],
         [row.removed_at for row in known],
         [row.has_joined for row in known],
         [row.change_no for row in written],
+    )
+
+
+def _changing_columns(known: Sequence[Known]) -> tuple[list[Any], ...]:
+    """Turn rows into the arrays of what only a known row may have."""
+    return (
+        [row.id for row in known],
+        [row.merged_into for row in known],
+        [_bank_values(row) for row in known],
+        [row.fingerprint or None for row in known],
+        [row.is_reconciled for row in known],
+        [row.deleted_at for row in known],
+        [f"{{{','.join(map(str, row.split_into))}}}" if row.split_into else None for row in known],
+        [row.shadow_verdict for row in known],
     )
 
 
@@ -192,33 +321,45 @@ def _bank_values(known: Known) -> bytes | None:
     return None if known.bank_values == known.values else msgspec.json.encode(known.bank_values)
 
 
-def _read_known(row: Any) -> Known:
+def _read_known(row: Any, aliases: Sequence[str], entries: tuple[str, ...], shared: dict[Any, Any]) -> Known:
+    transacted_on, posted_on, description = row["transacted_on"], row["posted_on"], row["description"]
+    raw_amount, first_pulled_at, kind = row["raw_amount"], row["first_pulled_at"], row["kind"]
     values = Values(
-        amount=row["amount"],
-        transacted_on=row["transacted_on"],
-        posted_on=row["posted_on"],
-        description=row["description"],
+        amount=row["amount"],  # never shared: equal amounts may have other zeros
+        transacted_on=shared.setdefault(transacted_on, transacted_on),
+        posted_on=shared.setdefault(posted_on, posted_on),
+        description=shared.setdefault(description, description),
         memo=row["memo"],
         check_number=row["check_number"],
-        kind=row["kind"],
+        kind=shared.setdefault(kind, kind),
     )
-    current = (row["aggregator_id"],) if row["aggregator_id"] is not None else ()
+    bank_values, verdict, parts = row["bank_values"], row["shadow_verdict"], row["split_into"]
     return Known(
         id=row["id"],
-        state=TransactionState(row["state"]),
+        state=_STATES[row["state"]],
         values=values,
-        bank_values=values if row["bank_values"] is None else msgspec.json.decode(row["bank_values"], type=Values),
-        aggregator_ids=(*(alias for alias in row["aliases"] if alias not in current), *current),
-        first_pulled_at=row["first_pulled_at"],
-        raw_amount=row["raw_amount"],
+        bank_values=values if bank_values is None else msgspec.json.decode(bank_values, type=Values),
+        aggregator_ids=_read_ids(row["aggregator_id"], aliases),
+        first_pulled_at=shared.setdefault(first_pulled_at, first_pulled_at),
+        raw_amount=shared.setdefault(raw_amount, raw_amount),
         raw_transacted_at=row["raw_transacted_at"],
         removed_at=row["removed_at"],
         merged_into=row["merged_into"],
         has_joined=row["has_joined"],
-        has_entry=row["has_entry"],
+        fingerprint=row["fingerprint"] or "",
+        entries=entries,
         is_reconciled=row["is_reconciled"],
         deleted_at=row["deleted_at"],
+        split_into=() if parts is None else tuple(parts),
+        shadow_verdict=None if verdict is None else ShadowVerdict(verdict),
     )
+
+
+def _read_ids(current: str | None, aliases: Sequence[str]) -> tuple[str, ...]:
+    """Put the current id after the earlier ones; one that came back is among those too."""
+    if current is None:
+        return tuple(aliases)
+    return (*(alias for alias in aliases if alias != current), current) if aliases else (current,)
 
 
 def _days_before(day: date, days: int) -> date:

@@ -29,15 +29,19 @@ INSERT INTO accounts (customer_id, id, client_id, connection_id, source_id, aggr
 INSERT INTO pulls (customer_id, id, account_id, at, kind, from_on, to_on, outcome, reported_rows) OVERRIDING SYSTEM VALUE
     SELECT c, 1, 1, now(), 'full', '2026-01-01', '2026-01-31', 'applied', 2 FROM unnest(ARRAY[7001, 7002]) AS c;
 INSERT INTO transactions (customer_id, id, client_id, account_id, state, amount, transacted_on, description, memo,
-                          check_number, kind, raw_amount, first_pulled_at, last_pull_id, last_rule, activated_at, change_no)
+                          check_number, kind, raw_amount, first_pulled_at, first_pull_id, first_rule, activated_at, change_no)
     OVERRIDING SYSTEM VALUE
     SELECT c, n, 1, 1, state::transaction_state, -20.00, '2026-01-05', 'Coffee', '', '', '', '-20', now(), 1, 'new',
            CASE WHEN state = 'active' THEN now() END, n
     FROM unnest(ARRAY[7001, 7002]) AS c, (VALUES (1, 'pending'), (2, 'active')) AS t (n, state);
 INSERT INTO transaction_aliases (customer_id, account_id, aggregator_id, transaction_id, alias_no)
     VALUES (7001, 1, 'a', 1, 0), (7002, 1, 'a', 1, 0);
+INSERT INTO acts (customer_id, id, account_id, kind, at, actor, detail) OVERRIDING SYSTEM VALUE
+    SELECT c, 1, 1, 'reconcile', now(), 'user:1', '{}' FROM unnest(ARRAY[7001, 7002]) AS c;
+INSERT INTO transaction_changes (customer_id, transaction_id, change_no, act_id, kind, rule, at)
+    SELECT c, 2, 3, 1, 'updated', 'reconcile', now() FROM unnest(ARRAY[7001, 7002]) AS c;
 INSERT INTO doubts (customer_id, id, account_id, transaction_id, pull_id, rule, reason, candidates)
-    OVERRIDING SYSTEM VALUE SELECT c, 1, 1, 1, 1, 'tie', 'two alike', '[]' FROM unnest(ARRAY[7001, 7002]) AS c;
+    OVERRIDING SYSTEM VALUE SELECT c, 1, 1, 1, 1, 'tie', 'two alike', '{2}' FROM unnest(ARRAY[7001, 7002]) AS c;
 INSERT INTO ledger_accounts (customer_id, id, client_id, code, name) OVERRIDING SYSTEM VALUE
     SELECT c, 1, 1, '1000', 'Cash' FROM unnest(ARRAY[7001, 7002]) AS c;
 INSERT INTO ledger_entries (customer_id, id, client_id, transaction_id, reference, entered_on) OVERRIDING SYSTEM VALUE

@@ -1,6 +1,7 @@
 """Accounts: one per aggregator's id, whatever connection it is under; their rows survive closing and moving."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -9,17 +10,20 @@ import pytest
 
 from bankfeed.db.account import (
     Locked,
+    clear_balance,
     clear_delete_hints,
     hint_deleted,
     list_account_states,
     list_open_ids,
     lock_account,
     mark_closed,
+    update_balance,
     update_pulled,
 )
 from bankfeed.db.connection import Lease, RefreshTarget, claim_connection, get_refresh_target, request_refreshes
 from bankfeed.errors import RefusedData
-from bankfeed.model import AccountId
+from bankfeed.model import AccountId, TransactionId
+from bankfeed.reconcile.balance import Balance, BalanceCheck
 from tests.db.made import Ground, make_connection, wait_until_blocked
 
 AT = datetime(2026, 3, 31, 6, 0, tzinfo=UTC)
@@ -50,7 +54,7 @@ async def lock(ground: Ground, lease: Lease, target: RefreshTarget, **changes: s
         return await lock_account(conn, lease, target, **(values | changes))
 
 
-async def pulled(ground: Ground, account_id: AccountId, *, balance: Decimal | None, from_on: date) -> None:
+async def pulled(ground: Ground, account_id: AccountId, *, from_on: date) -> None:
     async with ground.app() as conn:
         await update_pulled(
             conn,
@@ -59,9 +63,13 @@ async def pulled(ground: Ground, account_id: AccountId, *, balance: Decimal | No
             pulled_at=AT,
             attempted_at=None,
             history_from_on=from_on,
-            balance=balance,
-            balance_on=None,
         )
+
+
+async def stand(ground: Ground, account_id: AccountId, check: BalanceCheck, *suspects: int) -> None:
+    async with ground.app() as conn:
+        ids = [TransactionId(suspect) for suspect in suspects]
+        await update_balance(conn, ground.tenant.customer_id, account_id, check=check, suspects=ids)
 
 
 async def hint(ground: Ground) -> None:
@@ -80,7 +88,7 @@ async def test_an_account_is_new_once(
     assert (True, None) == (first.is_new, first.last_pulled_at)
     await superuser.execute("UPDATE accounts SET name = 'A person chose this', last_pulled_at = $1", AT)
     again = await lock(ground, lease, target, name="Renamed by the bank", number_display="9999")
-    assert Locked(id=first.id, is_new=False, last_pulled_at=AT) == again
+    assert replace(first, is_new=False, last_pulled_at=AT) == again
     row = await superuser.fetchrow("SELECT name, number_display FROM accounts")
     assert ("A person chose this", "9999") == tuple(row)
 
@@ -90,16 +98,18 @@ async def test_a_closed_account_opens_again_with_its_history(
 ) -> None:
     """Closing erases nothing; listed again it is open, and news."""
     first = await lock(ground, lease, target)
-    await pulled(ground, first.id, balance=Decimal("1.00"), from_on=date(2026, 1, 1))
+    await pulled(ground, first.id, from_on=date(2026, 1, 1))
+    stated = Balance(amount=Decimal("1.00"), on=date(2026, 1, 31))
+    await stand(ground, first.id, BalanceCheck(after=stated, is_checked=True))
     customer_id = ground.tenant.customer_id
     async with ground.app() as conn:
         assert (first.id,) == await mark_closed(conn, customer_id, [first.id])
         assert () == await mark_closed(conn, customer_id, [first.id])
         assert () == await list_open_ids(conn, customer_id, ground.connection_id)
-    assert Locked(id=first.id, is_new=True, last_pulled_at=AT) == await lock(ground, lease, target)
+    assert replace(first, is_new=True, last_pulled_at=AT, balance=stated) == await lock(ground, lease, target)
     async with ground.app() as conn:
         assert (first.id,) == await list_open_ids(conn, customer_id, ground.connection_id)
-    assert Decimal("1.00") == await superuser.fetchval("SELECT balance FROM accounts WHERE closed_at IS NULL")
+    assert await superuser.fetchval("SELECT closed_at IS NULL FROM accounts")
 
 
 async def test_an_account_moves_with_its_login(ground: Ground, lease: Lease, target: RefreshTarget) -> None:
@@ -128,20 +138,44 @@ async def test_a_second_writer_of_an_account_waits(
         second = asyncio.create_task(lock(ground, lease, target))
         await wait_until_blocked(superuser)
         await conn.execute("UPDATE accounts SET last_pulled_at = $1", AT)
-    assert Locked(id=first.id, is_new=False, last_pulled_at=AT) == await second
+    assert replace(first, is_new=False, last_pulled_at=AT) == await second
 
 
 async def test_a_pull_moves_what_it_knows(
     ground: Ground, lease: Lease, target: RefreshTarget, superuser: asyncpg.Connection
 ) -> None:
-    """History only grows backwards, and a pull that brings no balance leaves the one of before."""
+    """History only grows backwards."""
     account_id = (await lock(ground, lease, target)).id
-    await pulled(ground, account_id, balance=Decimal("-20.00"), from_on=date(2026, 2, 1))
-    await pulled(ground, account_id, balance=None, from_on=date(2026, 3, 1))
-    row = await superuser.fetchrow("SELECT history_from_on, balance::text, last_pulled_at FROM accounts")
-    assert (date(2026, 2, 1), "-20.00", AT) == tuple(row)
+    await pulled(ground, account_id, from_on=date(2026, 2, 1))
+    await pulled(ground, account_id, from_on=date(2026, 3, 1))
+    row = await superuser.fetchrow("SELECT history_from_on, last_pulled_at FROM accounts")
+    assert (date(2026, 2, 1), AT) == tuple(row)
+
+
+async def test_a_balance_stands_until_the_next_check(
+    ground: Ground, lease: Lease, target: RefreshTarget, superuser: asyncpg.Connection
+) -> None:
+    """What stands is read under the next lock; a pull that checks nothing leaves the suspects of an earlier one."""
+    first = await lock(ground, lease, target)
+    assert first.balance is None
+    stated = Balance(amount=Decimal("-20.00"), on=date(2026, 3, 1), gap=Decimal("1.10"))
+    await stand(ground, first.id, BalanceCheck(after=stated, is_checked=True, reason="a coffee"), 7, 8)
+    moved = replace(stated, moved=Decimal("-3.30"))
+    await stand(ground, first.id, BalanceCheck(after=moved, is_checked=False))
+    assert moved == (await lock(ground, lease, target)).balance
+    row = await superuser.fetchrow("SELECT balance_reason, balance_suspects FROM accounts")
+    assert ("a coffee", [7, 8]) == tuple(row)
+    async with ground.app() as conn:
+        await clear_balance(conn, ground.tenant.customer_id, first.id)
+    assert (await lock(ground, lease, target)).balance is None
+
+
+async def test_a_balance_is_a_number(ground: Ground, lease: Lease, target: RefreshTarget) -> None:
+    """Postgres holds the last line."""
+    account_id = (await lock(ground, lease, target)).id
+    endless = Balance(amount=Decimal("Infinity"), on=date(2026, 3, 1))
     with pytest.raises(RefusedData, match="account_balance_is_a_number"):
-        await pulled(ground, account_id, balance=Decimal("Infinity"), from_on=date(2026, 3, 1))
+        await stand(ground, account_id, BalanceCheck(after=endless, is_checked=True))
 
 
 async def test_states_tell_what_the_next_pull_needs(
@@ -151,7 +185,7 @@ async def test_states_tell_what_the_next_pull_needs(
     account_id = (await lock(ground, lease, target)).id
     await superuser.execute(
         "INSERT INTO transactions (customer_id, client_id, account_id, state, amount, transacted_on, description, memo,"
-        " check_number, kind, raw_amount, first_pulled_at, last_pull_id, last_rule, change_no, removed_at)"
+        " check_number, kind, raw_amount, first_pulled_at, first_pull_id, first_rule, change_no, removed_at)"
         " SELECT customer_id, client_id, id, stands::transaction_state, 1, on_day::date, '', '', '', '', '', now(), 1, '', 1,"
         " removed_at FROM accounts, (VALUES ('pending', '2026-03-09', NULL), ('pending', '2026-03-12', NULL),"
         " ('removed', '2026-03-01', now())) AS t (stands, on_day, removed_at)"

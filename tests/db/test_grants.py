@@ -16,7 +16,7 @@ READ_BY_QUEUE = {
     "enrolments": "customer_id client_id source_id aggregator_customer_id created_at",
     "connections": "customer_id id client_id source_id aggregator_login_id state requested claimed handled failures due_at"
     " next_update_at lease_token lease_until last_refresh_at",
-    "accounts": "customer_id id connection_id source_id aggregator_id state",
+    "accounts": "customer_id id connection_id source_id aggregator_id state adopted_into",
     "received": "source_id event_id body_sha256 received_at",
     "inbox": "source_id id received_at customer_id name event_type event_id customer_ref login_refs account_refs state"
     " reason needs_listing tries due_at lease_token lease_until finished_at",
@@ -38,6 +38,7 @@ SECRET_TO_QUEUE = {  # what no allow-list may ever name
     *("inbox.body", "events.body", "accounts.name", "accounts.balance", "accounts.number_display", "sources.verifier"),
     *("transactions.amount", "users.email", "users.password_hash", "sessions.token_sha256", "source_keys.secret"),
     *("endpoints.url", "endpoints.secret", "clients.name", "clients.username", "pulls.held", "attempts.answer"),
+    *("transaction_changes.before", "acts.detail", "doubts.reason"),
 }
 
 
@@ -99,7 +100,8 @@ async def test_the_queue_reads_no_ones_data(superuser: asyncpg.Connection) -> No
 
 
 @pytest.mark.parametrize(
-    ("role", "tables"), [("bankfeed_queue", ["received"]), ("bankfeed_app", ["delivery_queue", "sessions"])]
+    ("role", "tables"),
+    [("bankfeed_queue", ["received"]), ("bankfeed_app", ["delivery_queue", "sessions", "transaction_aliases"])],
 )
 async def test_few_tables_are_deleted_from(superuser: asyncpg.Connection, role: str, tables: list[str]) -> None:
     """A role deletes from the tables named here only, and truncates none."""

@@ -79,8 +79,8 @@ STATEMENTS = list(list_statements())
 NOUNS = [statement for statement in STATEMENTS if statement.noun not in BEFORE_THE_SCHEMA]
 TENANT_TABLES = (
     *("users", "sessions", "clients", "change_counters", "enrolments", "connections", "accounts", "pulls"),
-    *("transactions", "transaction_aliases", "doubts", "ledger_accounts", "ledger_entries", "ledger_lines", "events"),
-    *("endpoints", "deliveries", "delivery_queue", "attempts"),
+    *("transactions", "transaction_aliases", "acts", "transaction_changes", "doubts", "ledger_accounts"),
+    *("ledger_entries", "ledger_lines", "events", "endpoints", "deliveries", "delivery_queue", "attempts"),
 )
 
 

@@ -19,8 +19,18 @@ from tests.seed import make_sources, make_tenant
 OURS, OTHERS = CustomerId(7001), CustomerId(7002)
 TENANT_TABLES = (
     *("customers", "users", "sessions", "clients", "change_counters", "sources", "enrolments", "connections"),
-    *("accounts", "pulls", "transactions", "transaction_aliases", "doubts", "ledger_accounts", "ledger_entries"),
-    *("ledger_lines", "inbox", "events", "endpoints", "deliveries", "delivery_queue", "attempts"),
+    *("accounts", "pulls", "transactions", "transaction_aliases", "acts", "transaction_changes", "doubts"),
+    *(
+        "ledger_accounts",
+        "ledger_entries",
+        "ledger_lines",
+        "inbox",
+        "events",
+        "endpoints",
+        "deliveries",
+        "delivery_queue",
+        "attempts",
+    ),
 )
 OWNERS = {"customers": "id"}
 UPDATED = {  # every tenant table that the app may update, and a column to try it on

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 
 import asyncpg
 import pytest
@@ -24,10 +25,14 @@ from bankfeed.model import (
     Pull,
     PullId,
     Reported,
+    ShadowVerdict,
     TransactionId,
     TransactionState,
     Values,
 )
+from bankfeed.reconcile import Change, ChangeKind, Rule
+from bankfeed.reconcile.changes import ActKind
+from bankfeed.reconcile.policy import erase
 from tests.db.made import Ground
 
 PENDING, ACTIVE, SHADOW, REMOVED = TransactionState
@@ -62,7 +67,7 @@ class Book:
     def number(self, *known: Known) -> list[Written]:
         self.change_no += len(known)
         first = self.change_no - len(known) + 1
-        return [Written(known=row, rule="new", change_no=first + n) for n, row in enumerate(known)]
+        return [Written(change=make_change(row), change_no=first + n) for n, row in enumerate(known)]
 
     async def add(self, *known: Known) -> None:
         """Store new rows."""
@@ -80,17 +85,14 @@ class Book:
             )
 
     async def change(self, *known: Known) -> None:
-        """Bring rows to their next state."""
-        pull_id = await self.insert_pull()
-        assert pull_id is not None
+        """Bring rows to their next state, from the one they are in."""
+        befores = {row.id: row for row in await self.known(from_on=date.min, to_on=date.max)}
+        written = [
+            replace(row, change=replace(row.change, before=befores.get(row.known.id, row.known)))
+            for row in self.number(*known)
+        ]
         async with self.ground.app() as conn:
-            await update_transactions(
-                conn,
-                self.ground.tenant.customer_id,
-                self.account_id,
-                pull_id=pull_id,
-                written=self.number(*known),
-            )
+            await update_transactions(conn, self.ground.tenant.customer_id, self.account_id, written=written)
 
     async def known(self, **changes: object) -> list[Known]:
         """Read what a pull of March may concern."""
@@ -98,6 +100,10 @@ class Book:
             return list(
                 await list_known(conn, self.ground.tenant.customer_id, self.account_id, pull=make_pull(**changes))
             )
+
+
+def make_change(row: Known) -> Change:
+    return Change(kind=ChangeKind.UPDATED, rule=Rule.NEW, before=None, after=row)
 
 
 def make_pull(**changes: object) -> Pull:
@@ -259,8 +265,8 @@ async def test_a_row_joins_another(book: Book) -> None:
     joined = replace(two, state=REMOVED, removed_at=AT, merged_into=one.id)
     await book.change(joined)
     assert [one, joined] == await book.known()
-    with pytest.raises(RefusedData, match="transaction_merged_is_removed"):
-        await book.change(replace(joined, state=PENDING, removed_at=None))
+    with pytest.raises(RefusedData, match="transaction_is_merged_into_another"):
+        await book.change(replace(joined, merged_into=two.id))
 
 
 async def test_an_update_reaches_its_own_account_only(ground: Ground, book: Book) -> None:
@@ -273,20 +279,54 @@ async def test_an_update_reaches_its_own_account_only(ground: Ground, book: Book
 
 
 async def test_a_persons_acts_are_read(book: Book, superuser: asyncpg.Connection) -> None:
-    """A ledger entry that is not void, a reconciliation and a deletion; a pull's update does not undo them."""
+    """Entries that are not void in the order they were booked, a lock, a deletion, a split and a verdict."""
     await book.add(make_known("x"))
     [row] = await book.known()
-    await superuser.execute("UPDATE transactions SET reconciled_at = now(), deleted_at = $1", AT)
     await superuser.execute(
-        "INSERT INTO ledger_entries (customer_id, client_id, transaction_id, reference, entered_on)"
-        " SELECT customer_id, client_id, id, 'r', transacted_on FROM transactions"
+        "INSERT INTO ledger_entries (customer_id, client_id, transaction_id, reference, link_no, entered_on)"
+        " SELECT customer_id, client_id, id, entry, n, transacted_on FROM transactions,"
+        " unnest(ARRAY['a', 'b'], ARRAY[1, 0]) AS u (entry, n)"
     )
-    acted = replace(row, is_reconciled=True, deleted_at=AT, has_entry=True)
+    acted = replace(
+        row,
+        state=SHADOW,
+        entries=("b", "a"),
+        is_reconciled=True,
+        deleted_at=AT,
+        split_into=(Decimal("-19.50"), Decimal("-0.50")),
+        shadow_verdict=ShadowVerdict.REJECTED,
+    )
+    await book.change(acted)
     assert [acted] == await book.known()
-    await book.change(replace(row, state=SHADOW))
-    assert [replace(acted, state=SHADOW)] == await book.known()
-    await superuser.execute("UPDATE ledger_entries SET state = 'void'")
-    assert [False] == [each.has_entry for each in await book.known()]
+    await superuser.execute("UPDATE ledger_entries SET state = 'void' WHERE reference = 'b'")
+    assert [("a",)] == [each.entries for each in await book.known()]
+    await book.change(row)
+    assert [replace(row, state=ACTIVE, entries=("a",))] == await book.known()
+
+
+async def test_an_erased_row_has_nothing_left(book: Book) -> None:
+    """Its day, ids and fingerprint stay; Postgres refuses one that keeps a value."""
+    await book.add(make_known("x"))
+    [row] = await book.known()
+    await book.change(erase(replace(row, state=SHADOW)))
+    assert [erase(replace(row, state=SHADOW))] == await book.known()
+    with pytest.raises(RefusedData, match="transaction_erased_has_no_values"):
+        await book.change(replace(row, fingerprint="f" * 32))
+
+
+@pytest.mark.parametrize("rule", [ActKind.UNDO_MATCH, ActKind.UNDO_PULL])
+async def test_what_is_undone_goes_back(book: Book, superuser: asyncpg.Connection, rule: ActKind) -> None:
+    """An undo brings a posted row back to pending, and the ids go that it takes off."""
+    await book.add(make_known("x", PENDING, aggregator_ids=("p",)))
+    [row] = await book.known()
+    posted = replace(row, state=ACTIVE, aggregator_ids=("p", "q", "a"))
+    await book.change(posted)
+    async with book.ground.app() as conn:
+        change = Change(kind=ChangeKind.UPDATED, rule=rule, before=posted, after=row)
+        written = [Written(change=change, change_no=9)]
+        await update_transactions(conn, book.ground.tenant.customer_id, book.account_id, written=written)
+    assert [row] == await book.known()
+    assert 0 == await superuser.fetchval("SELECT count(*) FROM transaction_aliases WHERE aggregator_id <> 'p'")
 
 
 # ------------------------------------------------------------------------------------------------ what a pull concerns
@@ -396,9 +436,12 @@ async def test_held_pulls_keep_their_rows_exactly(ground: Ground, book: Book) ->
     await book.insert_pull(outcome="held", rows=rows, balance=Decimal("100.10"), balance_on=TO_ON, attempted_at=AT)
     await book.insert_pull(outcome="failed", error="away")
     async with ground.app() as conn:
-        held = await list_held_pulls(conn, ground.tenant.customer_id, book.account_id, after=None, until=later)
-        assert () == await list_held_pulls(conn, ground.tenant.customer_id, book.account_id, after=later, until=later)
-        assert () == await list_held_pulls(conn, ground.tenant.customer_id, book.account_id, after=None, until=AT)
+        now = AT + timedelta(hours=12)
+        found = partial(list_held_pulls, conn, ground.tenant.customer_id, book.account_id)
+        held = await found(after=None, until=later, at=now)
+        assert () == await found(after=later, until=later, at=now)
+        assert () == await found(after=None, until=AT, at=now)
+        assert held == await found(after=None, until=AT, at=later)
     expected = make_pull(at=later, rows=rows, balance=Decimal("100.10"), balance_on=TO_ON, attempted_at=AT)
     assert (expected,) == held
     assert "-20.10" == str(held[0].rows[0].values.amount)

@@ -149,7 +149,7 @@ class Visitor:
             "activated_at": now if state in ("active", "shadow") else None,
             "removed_at": now if state == "removed" else None,
         }
-        empty = dict.fromkeys(("memo", "check_number", "kind", "raw_amount", "last_rule"), "")
+        empty = dict.fromkeys(("memo", "check_number", "kind", "raw_amount", "first_rule"), "")
         return await self.insert(
             "transactions",
             customer_id=owner.customer_id,
@@ -157,7 +157,7 @@ class Visitor:
             account_id=account_id,
             amount=Decimal(amount),
             first_pulled_at=now,
-            last_pull_id=1,
+            first_pull_id=1,
             change_no=1,
             **empty | usual | columns,
         )
@@ -422,7 +422,7 @@ async def test_a_bank_being_linked_appears_before_its_accounts(visitor: Visitor)
 
 async def test_rows_are_shown_with_state_and_exact_amount(visitor: Visitor) -> None:
     """Each movement is there with its date, words, account, state and amount, newest first."""
-    account = await visitor.add_account(balance=Decimal("1234567.8"))
+    account = await visitor.add_account(balance=Decimal("1234567.8"), balance_on=date(2026, 3, 2))
     await visitor.add_row(account, "-20", state="pending")
     await visitor.add_row(account, "1500.5", description="PAYROLL", transacted_on=date(2026, 3, 1))
     page = await visitor.look()
@@ -524,7 +524,7 @@ async def test_the_page_is_bounded(visitor: Visitor) -> None:
     await visitor.superuser.execute(
         """
         INSERT INTO transactions (customer_id, client_id, account_id, state, amount, transacted_on, description, memo,
-            check_number, kind, raw_amount, first_pulled_at, last_pull_id, last_rule, activated_at, change_no)
+            check_number, kind, raw_amount, first_pulled_at, first_pull_id, first_rule, activated_at, change_no)
         SELECT customer_id, client_id, account_id, state, -n, '2026-03-02', 'ROW ' || n, '', '', '', '', now(), 1, '', now(), 1
         FROM transactions, generate_series(1, 300) n WHERE id = $1
         """,

@@ -103,6 +103,15 @@ class Bench:
             if row["state"] in ("pending", "active")
         )
 
+    async def visible_of(self, account_id: int) -> list[tuple[str, str, str]]:
+        """List the same of an account by our own id."""
+        rows = await self.superuser.fetch("SELECT * FROM transactions WHERE account_id = $1", account_id)
+        return sorted(
+            (row["state"], str(row["amount"]), row["description"])
+            for row in rows
+            if row["state"] in ("pending", "active")
+        )
+
     async def one(self, query: str, *args: object) -> Any:
         """Fetch one value as somebody who sees everything."""
         return await self.superuser.fetchval(query, *args)

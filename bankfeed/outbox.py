@@ -6,13 +6,17 @@ from uuid import uuid4
 
 import orjson
 
-from bankfeed.db.connection import Lease, RefreshTarget
 from bankfeed.db.event import OutboundEvent
-from bankfeed.model import AccountId, EventType
+from bankfeed.model import AccountId, ClientId, ConnectionId, EventType
 
 
 def make_event(
-    event_type: EventType, accounts: Sequence[AccountId], *, lease: Lease, target: RefreshTarget, at: datetime
+    event_type: EventType,
+    accounts: Sequence[AccountId],
+    *,
+    client_id: ClientId,
+    connection_id: ConnectionId,
+    at: datetime,
 ) -> OutboundEvent:
     """Make an event about accounts of one connection.
 
@@ -26,15 +30,15 @@ def make_event(
         "timestamp": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "payload": {
             "accounts": list(accounts),
-            "bankAccountId": lease.connection_id,
-            "clientId": target.client_id,
+            "bankAccountId": connection_id,
+            "clientId": client_id,
         },
     }
     return OutboundEvent(
         event_id=event_id,
         event_type=event_type,
-        client_id=target.client_id,
-        connection_id=lease.connection_id,
+        client_id=client_id,
+        connection_id=connection_id,
         body=orjson.dumps(body),
         created_at=at,
     )

@@ -1,0 +1,159 @@
+"""Acts on rows: each plans with the pure function of its name, and is undone by its opposite or by undo_act."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from decimal import Decimal
+
+from bankfeed.acts.begun import begin
+from bankfeed.db import Database
+from bankfeed.errors import ActRefused
+from bankfeed.model import ActId, CustomerId, Known, TransactionId
+from bankfeed.reconcile import Changes, acts
+from bankfeed.reconcile.changes import ActKind
+
+
+async def link(
+    database: Database,
+    customer_id: CustomerId,
+    row_id: TransactionId,
+    entry: str,
+    *,
+    actor: str,
+    at: datetime | None = None,
+) -> ActId:
+    """Book a row to a ledger entry; a draft is made where the client has none of that reference."""
+    return await _act(
+        database, customer_id, row_id, ActKind.LINK, lambda row: acts.link(row, entry), actor=actor, at=at, entry=entry
+    )
+
+
+async def unlink(
+    database: Database,
+    customer_id: CustomerId,
+    row_id: TransactionId,
+    entry: str,
+    *,
+    actor: str,
+    at: datetime | None = None,
+) -> ActId:
+    """Take a ledger entry off a row; the entry stays."""
+    return await _act(
+        database,
+        customer_id,
+        row_id,
+        ActKind.UNLINK,
+        lambda row: acts.unlink(row, entry),
+        actor=actor,
+        at=at,
+        entry=entry,
+    )
+
+
+async def mark_reconciled(
+    database: Database, customer_id: CustomerId, row_id: TransactionId, *, actor: str, at: datetime | None = None
+) -> ActId:
+    """Lock a row's values: what people see stays, whatever the bank says."""
+    return await _act(database, customer_id, row_id, ActKind.RECONCILE, acts.mark_reconciled, actor=actor, at=at)
+
+
+async def unmark_reconciled(
+    database: Database, customer_id: CustomerId, row_id: TransactionId, *, actor: str, at: datetime | None = None
+) -> ActId:
+    """Unlock a row: it shows what the bank says now."""
+    return await _act(database, customer_id, row_id, ActKind.UNRECONCILE, acts.unmark_reconciled, actor=actor, at=at)
+
+
+async def delete(
+    database: Database, customer_id: CustomerId, row_id: TransactionId, *, actor: str, at: datetime | None = None
+) -> ActId:
+    """Take a row out of view for good, whatever the bank lists."""
+    async with begin(database, customer_id, row_id, actor=actor, at=at) as begun:
+        changes = acts.delete(await begun.get_row(row_id), at=begun.at)
+        return await begun.record(ActKind.DELETE, changes, row=row_id)
+
+
+async def restore(
+    database: Database, customer_id: CustomerId, row_id: TransactionId, *, actor: str, at: datetime | None = None
+) -> ActId:
+    """Bring a deleted row back, in the state that the bank lists it in now."""
+    return await _act(database, customer_id, row_id, ActKind.RESTORE, acts.restore, actor=actor, at=at)
+
+
+async def split(
+    database: Database,
+    customer_id: CustomerId,
+    row_id: TransactionId,
+    into: Sequence[Decimal],
+    *,
+    actor: str,
+    at: datetime | None = None,
+) -> ActId:
+    """Book a row in parts that add up to it exactly; an earlier split is replaced."""
+    return await _act(
+        database, customer_id, row_id, ActKind.SPLIT, lambda row: acts.split(row, into), actor=actor, at=at
+    )
+
+
+async def unsplit(
+    database: Database, customer_id: CustomerId, row_id: TransactionId, *, actor: str, at: datetime | None = None
+) -> ActId:
+    """Book a row whole again."""
+    return await _act(database, customer_id, row_id, ActKind.UNSPLIT, acts.unsplit, actor=actor, at=at)
+
+
+async def confirm_shadow(
+    database: Database, customer_id: CustomerId, row_id: TransactionId, *, actor: str, at: datetime | None = None
+) -> ActId:
+    """Say that a row which the bank no longer lists is gone indeed."""
+    return await _act(database, customer_id, row_id, ActKind.CONFIRM, acts.confirm_shadow, actor=actor, at=at)
+
+
+async def reject_shadow(
+    database: Database, customer_id: CustomerId, row_id: TransactionId, *, actor: str, at: datetime | None = None
+) -> ActId:
+    """Say that a row which the bank no longer lists did happen: it stays in view."""
+    return await _act(database, customer_id, row_id, ActKind.REJECT, acts.reject_shadow, actor=actor, at=at)
+
+
+async def merge(
+    database: Database,
+    customer_id: CustomerId,
+    keep_id: TransactionId,
+    drop_id: TransactionId,
+    *,
+    actor: str,
+    at: datetime | None = None,
+) -> ActId:
+    """Say that two rows of an account are one: the second leaves view, and its entries move to the first."""
+    async with begin(database, customer_id, keep_id, drop_id, actor=actor, at=at) as begun:
+        changes = acts.merge(await begun.get_row(keep_id), await begun.get_row(drop_id))
+        return await begun.record(ActKind.MERGE, changes, keep=keep_id, drop=drop_id)
+
+
+async def unmerge(
+    database: Database, customer_id: CustomerId, drop_id: TransactionId, *, actor: str, at: datetime | None = None
+) -> ActId:
+    """Part a row from the one that a person merged it into; the entries that moved then go back."""
+    async with begin(database, customer_id, drop_id, actor=actor, at=at) as begun:
+        drop = await begun.get_lived(drop_id)
+        if drop.row.merged_into is None:
+            raise ActRefused(f"expected a row that was merged, got {drop_id}")
+        merges = [step.before for step in drop.steps if step.rule is ActKind.MERGE and step.before is not None]
+        keep = await begun.get_row(drop.row.merged_into)
+        changes = acts.unmerge(keep, drop.row, entries=merges[-1].entries if merges else ())
+        return await begun.record(ActKind.UNMERGE, changes, drop=drop_id)
+
+
+async def _act(
+    database: Database,
+    customer_id: CustomerId,
+    row_id: TransactionId,
+    kind: ActKind,
+    plan: Callable[[Known], Changes],
+    *,
+    actor: str,
+    at: datetime | None,
+    **detail: str,
+) -> ActId:
+    async with begin(database, customer_id, row_id, actor=actor, at=at) as begun:
+        return await begun.record(kind, plan(await begun.get_row(row_id)), row=row_id, **detail)

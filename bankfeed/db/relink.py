@@ -1,0 +1,169 @@
+"""Accounts that were linked before: which a new one may be, and how two become one (rule 11)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bankfeed.db.connection import Lease
+from bankfeed.db.database import Connection
+from bankfeed.model import AccountId, CustomerId, SourceId, TransactionId
+from bankfeed.reconcile.adoption import Identity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """A closed account of the same client and institution."""
+
+    id: AccountId
+    identity: Identity
+
+
+async def list_earlier(conn: Connection, lease: Lease, *, source_id: SourceId, account_ref: str) -> tuple[Earlier, ...]:
+    """List the closed accounts that a new account may be, the latest closed first; () for one that has been pulled."""
+    rows = await conn.fetch(
+        """
+        SELECT a.id, a.type, a.number_display AS number, c.institution_id::text AS institution
+        FROM connections own
+        JOIN accounts a ON a.customer_id = $1 AND a.client_id = own.client_id AND a.state = 'closed'
+         AND a.adopted_into IS NULL AND a.last_pulled_at IS NOT NULL
+        JOIN connections c ON c.customer_id = $1 AND c.id = a.connection_id AND c.institution_id = own.institution_id
+        WHERE own.customer_id = $1 AND own.id = $2 AND NOT EXISTS (
+            SELECT FROM accounts known
+            WHERE known.customer_id = $1 AND known.source_id = $3 AND known.aggregator_id = $4
+              AND known.adopted_into IS NULL AND known.last_pulled_at IS NOT NULL)
+        ORDER BY a.closed_at DESC, a.id DESC
+        """,
+        lease.customer_id,
+        lease.connection_id,
+        source_id,
+        account_ref,
+    )
+    return tuple(
+        Earlier(
+            id=row["id"],
+            identity=Identity(institution=row["institution"], type=row["type"], number=row["number"]),
+        )
+        for row in rows
+    )
+
+
+async def mark_ref_adopted(
+    conn: Connection, lease: Lease, *, source_id: SourceId, account_ref: str, into: AccountId
+) -> None:
+    """Let an account without rows, made by a pull that failed, make room for the one that it turned out to be."""
+    await conn.execute(
+        """
+        UPDATE accounts SET state = 'closed', closed_at = coalesce(closed_at, now()), adopted_into = $4
+        WHERE customer_id = $1 AND source_id = $2 AND aggregator_id = $3 AND adopted_into IS NULL
+        """,
+        lease.customer_id,
+        source_id,
+        account_ref,
+        into,
+    )
+
+
+async def move_account(
+    conn: Connection, lease: Lease, account_id: AccountId, *, source_id: SourceId, account_ref: str
+) -> None:
+    """Give a closed account the login and the id that the aggregator has for it now. It keeps its name and its rows."""
+    await conn.execute(
+        """
+        UPDATE accounts SET connection_id = $3, source_id = $4, aggregator_id = $5
+        WHERE customer_id = $1 AND id = $2 AND state = 'closed'
+        """,
+        lease.customer_id,
+        account_id,
+        lease.connection_id,
+        source_id,
+        account_ref,
+    )
+
+
+async def mark_adopted(conn: Connection, customer_id: CustomerId, younger: AccountId, *, into: AccountId) -> None:
+    """Close an account for good: it, and what it had adopted, are the older one."""
+    await conn.execute(
+        """
+        UPDATE accounts SET state = 'closed', closed_at = coalesce(closed_at, now()), adopted_into = $3
+        WHERE customer_id = $1 AND (id = $2 OR adopted_into = $2)
+        """,
+        customer_id,
+        younger,
+        into,
+    )
+
+
+async def take_over(conn: Connection, customer_id: CustomerId, older: AccountId, *, younger: AccountId) -> None:
+    """Give the older account the login, id, standing and balance of the younger one, which is closed by now."""
+    await conn.execute(
+        """
+        UPDATE accounts a SET connection_id = y.connection_id, source_id = y.source_id, aggregator_id = y.aggregator_id,
+            state = 'open', closed_at = NULL, delete_hinted_at = NULL, balance = y.balance, balance_on = y.balance_on,
+            balance_moved = y.balance_moved, balance_gap = y.balance_gap, balance_reason = y.balance_reason,
+            balance_suspects = y.balance_suspects, history_from_on = least(a.history_from_on, y.history_from_on),
+            last_pulled_at = greatest(a.last_pulled_at, y.last_pulled_at), last_attempted_at = y.last_attempted_at,
+            number_display = y.number_display
+        FROM accounts y WHERE a.customer_id = $1 AND a.id = $2 AND y.customer_id = $1 AND y.id = $3
+        """,
+        customer_id,
+        older,
+        younger,
+    )
+
+
+async def move_rows(
+    conn: Connection,
+    customer_id: CustomerId,
+    ids: Sequence[TransactionId],
+    *,
+    into: AccountId,
+    first_change_no: int,
+) -> None:
+    """Move rows to another account; each takes a change number from `first_change_no` on."""
+    await conn.execute(
+        """
+        UPDATE transactions t SET account_id = $3, change_no = $4 + u.n - 1, changed_at = now()
+        FROM unnest($2::bigint[]) WITH ORDINALITY AS u (id, n)
+        WHERE t.customer_id = $1 AND t.id = u.id
+        """,
+        customer_id,
+        list(ids),
+        into,
+        first_change_no,
+    )
+
+
+async def move_pulls(conn: Connection, customer_id: CustomerId, younger: AccountId, *, into: AccountId) -> None:
+    """Move the pulls of an account to another one."""
+    await conn.execute(
+        "UPDATE pulls SET account_id = $3 WHERE customer_id = $1 AND account_id = $2", customer_id, younger, into
+    )
+
+
+async def move_acts(conn: Connection, customer_id: CustomerId, younger: AccountId, *, into: AccountId) -> None:
+    """Move the acts of an account to another one."""
+    await conn.execute(
+        "UPDATE acts SET account_id = $3 WHERE customer_id = $1 AND account_id = $2", customer_id, younger, into
+    )
+
+
+async def move_aliases(conn: Connection, customer_id: CustomerId, younger: AccountId, *, into: AccountId) -> None:
+    """Move the earlier ids of all rows of an account to another one."""
+    await conn.execute(
+        "UPDATE transaction_aliases SET account_id = $3 WHERE customer_id = $1 AND account_id = $2",
+        customer_id,
+        younger,
+        into,
+    )
+
+
+async def move_doubts(conn: Connection, customer_id: CustomerId, younger: AccountId, *, into: AccountId) -> None:
+    """Move the questions about rows of an account to another one."""
+    await conn.execute(
+        """
+        UPDATE doubts SET account_id = $3
+        WHERE customer_id = $1 AND account_id = $2 AND transaction_id IS NOT NULL
+        """,
+        customer_id,
+        younger,
+        into,
+    )
