@@ -291,14 +291,14 @@ CREATE TABLE IF NOT EXISTS pulls (
     CONSTRAINT pull_account_exists FOREIGN KEY (customer_id, account_id) REFERENCES accounts,
     CONSTRAINT pull_kind_is_known CHECK (kind IN ('full', 'delta')),
     CONSTRAINT pull_window_runs_forward CHECK (from_on <= to_on),
-    CONSTRAINT pull_held_keeps_its_rows CHECK ((outcome = 'held') = (held IS NOT NULL)),
+    CONSTRAINT pull_only_held_keeps_rows CHECK (held IS NULL OR outcome = 'held'),
     CONSTRAINT pull_balance_is_a_number CHECK (balance > -1e18 AND balance < 1e18),
     CONSTRAINT pull_gap_is_of_a_balance CHECK (balance_gap IS NULL OR balance IS NOT NULL),
     CONSTRAINT pull_undone_was_applied CHECK (undone_at IS NULL OR outcome = 'applied'),
     CONSTRAINT pull_not_applied_says_why CHECK (outcome = 'applied' OR reason <> '')
 );
 COMMENT ON TABLE pulls IS
-    'Each listing of an account and what came of it; a held one keeps its rows until another agrees. balance_gap is what
+    'Each listing of an account and what came of it; a held one keeps its rows until another is applied. balance_gap is what
      this pull''s balance check left unexplained, NULL where nothing was checked.';
 
 CREATE TABLE IF NOT EXISTS transactions (

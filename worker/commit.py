@@ -141,6 +141,7 @@ async def _write(
     cause = Cause(at=reported.at, pull_id=pull_id)
     await write_changes(conn, lease.customer_id, target.client_id, locked.id, changes, cause=cause)
     await ask_about(conn, lease, locked.id, kin.unsure, pull_id=pull_id, at=reported.at)
+    await pull.forget_held_rows(conn, lease.customer_id, locked.id, after=locked.last_pulled_at)
     await account.update_pulled(
         conn,
         lease.customer_id,

@@ -36,7 +36,7 @@ VIOLATIONS = {
     "account_adopted_is_closed": "UPDATE accounts SET adopted_into = id",
     "pull_kind_is_known": "UPDATE pulls SET kind = 'half'",
     "pull_window_runs_forward": "UPDATE pulls SET to_on = from_on - 1",
-    "pull_held_keeps_its_rows": "UPDATE pulls SET outcome = 'held', reason = 'suspicious'",
+    "pull_only_held_keeps_rows": "UPDATE pulls SET held = '{}'",
     "pull_balance_is_a_number": "UPDATE pulls SET balance = 'NaN'",
     "pull_gap_is_of_a_balance": "UPDATE pulls SET balance_gap = 1",
     "pull_undone_was_applied": "UPDATE pulls SET undone_at = now(), outcome = 'failed', reason = 'away'",
