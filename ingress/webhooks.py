@@ -19,10 +19,13 @@ from bankfeed.errors import BadRequest, NotFound, RefusedData, Unauthorized, Una
 from bankfeed.logs import get_logger
 from bankfeed.settings import Settings
 from ingress.intake import Intake
-from ingress.sources import Sources, verify
+from ingress.senders import Senders
+from ingress.sources import Sources
 
 RETRY_AFTER_S: Final = 5
 LAST_BODY_S: Final = 1.0  # what a body may still take once ingress stops
+CODE: Final = "txpush_verification_code"
+MAX_CODE_CHARS: Final = 256
 ACCEPTED: Final = b'{"status":"OK"}'
 
 _count_received = lru_cache(maxsize=256)(metrics.WEBHOOKS_RECEIVED.labels)  # all labels come from closed lists
@@ -53,6 +56,7 @@ class Webhooks:
         self._settings = settings
         self._sources: Sources | None = None
         self._intake: Intake | None = None
+        self._senders = Senders(settings)
         self._reading: set[asyncio.Timeout] = set()
         self._is_stopping = False
         self.busy = 0  # requests that are not answered yet
@@ -70,10 +74,26 @@ class Webhooks:
             if not deadline.expired():
                 deadline.reschedule(min(last_at, deadline.when() or last_at))
 
+    async def close(self) -> None:
+        """Close what was opened to check senders. Safe to repeat."""
+        await self._senders.close()
+
     def add_routes(self, app: web.Application) -> None:
         """Serve the door's two paths; the second carries the unguessable part."""
+        app.router.add_get("/webhooks/{source}", self.confirm, allow_head=False)
         app.router.add_post("/webhooks/{source}", self.receive)
         app.router.add_post("/webhooks/{source}/{secret}", self.receive)
+
+    async def confirm(self, request: web.Request) -> web.Response:
+        """Answer TxPUSH's check of an address with the code that it sends; to any other source there is nothing to get."""
+        try:
+            source = await self._find(request)
+            code = _read_code(request, source)
+        except Refusal as refusal:
+            get_logger().info("webhook.refused", dialect="unknown", status=refusal.status, code=refusal.code)
+            return refusal.response()
+        _count_received(source.dialect, "ping", "ping").inc()
+        return web.Response(text=code, headers={"X-Content-Type-Options": "nosniff"})
 
     async def receive(self, request: web.Request) -> web.Response:
         """Take one webhook."""
@@ -94,7 +114,8 @@ class Webhooks:
             source = await self._find(request)
             dialect = source.dialect
             body = await self._read(request)
-            notice = self._verify_and_parse(request, source, body)
+            await self._verify(request, source, body)
+            notice = _parse(request, source, body)
             event = notice.event_type or ("ping" if notice.is_ping else "unknown")
             outcome = "ping" if notice.is_ping else await self._store(source, notice, body)
             response = web.Response(body=ACCEPTED, content_type="application/json")
@@ -150,16 +171,16 @@ class Webhooks:
             self._reading.discard(deadline)
         return bytes(body)
 
-    def _verify_and_parse(self, request: web.Request, source: Source, body: bytes) -> Notice:
+    async def _verify(self, request: web.Request, source: Source, body: bytes) -> None:
+        path_secret = request.match_info.get("secret")
         try:
-            verify(source, path_secret=request.match_info.get("secret"), headers=request.headers, body=body)
-            return DIALECTS[source.dialect](body, request.headers)
+            await self._senders.verify(source, path_secret=path_secret, headers=request.headers, body=body)
         except NotFound as error:
             raise Refusal(404, "not_found", str(error)) from error
         except Unauthorized as error:
             raise Refusal(401, "unauthorized", "the signature is missing or wrong") from error
-        except BadRequest as error:
-            raise Refusal(400, "bad_request", str(error), field=error.field) from error
+        except Unavailable as error:
+            raise Refusal(503, "unavailable", "the signature cannot be checked now; try again") from error
 
     async def _store(self, source: Source, notice: Notice, body: bytes) -> str:
         assert self._intake is not None
@@ -180,3 +201,22 @@ class Webhooks:
         except RefusedData as error:
             raise Refusal(400, "bad_request", "the event cannot be stored") from error
         return arrival.value
+
+
+def _parse(request: web.Request, source: Source, body: bytes) -> Notice:
+    read = DIALECTS.get(source.dialect)
+    if read is None:  # the schema knows a dialect that this process does not: a newer one will
+        raise Refusal(503, "unavailable", "the event cannot be read now; try again")
+    try:
+        return read(body, request.headers)
+    except BadRequest as error:
+        raise Refusal(400, "bad_request", str(error), field=error.field) from error
+
+
+def _read_code(request: web.Request, source: Source) -> str:
+    code = request.query.get(CODE, "")
+    if source.verifier != "txpush":
+        raise Refusal(404, "not_found", "there is no such source")
+    if not (code.isascii() and code.isprintable() and 1 <= len(code) <= MAX_CODE_CHARS):
+        raise Refusal(400, "bad_request", f"expected {CODE} to be 1 to {MAX_CODE_CHARS} characters", field=CODE)
+    return code
