@@ -141,7 +141,8 @@ class Webhooks:
 
     async def _read(self, request: web.Request) -> bytes:
         """Read the body, bounded while it streams and in time; compressed ones are refused undecoded."""
-        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        encodings = request.headers.getall("Content-Encoding", ())
+        if any(encoding.lower() != "identity" for encoding in encodings):
             raise Refusal(415, "encoded_body", "expected a body without Content-Encoding")
         most = self._settings.body_bytes
         if (request.content_length or 0) <= most:
