@@ -34,11 +34,16 @@ class Sources:
         self._slots = asyncio.Semaphore(LOOK_UPS_AT_ONCE)
         self._kept_slots = asyncio.Semaphore(LOOK_UPS_AT_ONCE)  # keys are renewed, however many strangers come
 
+    def find_kept(self, slug: str) -> Source | None:
+        """Return a source that was looked up some seconds ago at most, None where it has to be looked up."""
+        kept = self._kept.get(slug)
+        return kept[1] if kept is not None and monotonic() - kept[0] <= KEPT_S else None
+
     async def get(self, slug: str) -> Source:
         """Return the source with that slug. Raises NotFound, or Unavailable where it cannot be looked up."""
-        kept_at, kept = self._kept.get(slug, (float("-inf"), None))
-        if kept is not None and monotonic() - kept_at <= KEPT_S:
-            return kept
+        if (known := self.find_kept(slug)) is not None:
+            return known
+        _, kept = self._kept.get(slug, (0.0, None))
         if not SLUG.fullmatch(slug) or monotonic() - self._strangers.get(slug, float("-inf")) <= KEPT_S:
             raise NotFound("there is no such source")
         try:

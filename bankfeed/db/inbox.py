@@ -116,12 +116,12 @@ async def insert_inbox(conn: Connection, incoming: Sequence[Incoming]) -> tuple[
                    CASE WHEN i.event_type IS NULL THEN now() END
             FROM incoming i LEFT JOIN fresh USING (source_id, event_id, body_sha256)
             WHERE i.event_id IS NULL OR fresh.event_id IS NOT NULL
-            ORDER BY i.n
         )
-        SELECT i.event_id IS NOT NULL AND fresh.event_id IS NULL AS is_repeat,
-               EXISTS (SELECT FROM received r WHERE r.source_id = i.source_id AND r.event_id = i.event_id
-                       AND r.body_sha256 <> i.body_sha256) AS is_changed
+        SELECT i.n, fresh.event_id IS NULL AS is_repeat
         FROM incoming i LEFT JOIN fresh USING (source_id, event_id, body_sha256)
+        WHERE i.event_id IS NOT NULL AND (fresh.event_id IS NULL OR EXISTS
+              (SELECT FROM received r WHERE r.source_id = i.source_id AND r.event_id = i.event_id
+               AND r.body_sha256 <> i.body_sha256))
         ORDER BY i.n
         """,
         [event.source_id for event in incoming],
@@ -133,10 +133,10 @@ async def insert_inbox(conn: Connection, incoming: Sequence[Incoming]) -> tuple[
         [_SEPARATOR.join(event.account_refs) for event in incoming],
         [event.body for event in incoming],
     )
-    return tuple(
-        Arrival.REPEATED if row["is_repeat"] else Arrival.CHANGED if row["is_changed"] else Arrival.ACCEPTED
-        for row in rows
-    )
+    arrivals = [Arrival.ACCEPTED] * len(incoming)
+    for row in rows:  # only what is not new comes back: mostly nothing
+        arrivals[row["n"] - 1] = Arrival.REPEATED if row["is_repeat"] else Arrival.CHANGED
+    return tuple(arrivals)
 
 
 async def claim_inbox(
