@@ -108,6 +108,17 @@ def networks(text: str) -> tuple[Network, ...]:
         raise ValueError("networks like 10.0.0.0/8,127.0.0.0/8") from None
 
 
+def pattern_of(*names: str) -> Callable[[str], str]:
+    """Read a text that holds each name once, in braces."""
+
+    def read(text: str) -> str:
+        if sorted(re.findall(r"\{(.*?)\}", text)) != sorted(names):
+            raise ValueError("a text with " + ", ".join(f"{{{name}}}" for name in names) + ", each once")
+        return text
+
+    return read
+
+
 def setting(read: Callable[[str], Any], default: str, text: str) -> Any:
     """Declare one setting: how it is read, its default as written in the environment, and a sentence about it."""
     return dataclasses.field(metadata={"read": read, "default": default, "text": text})
@@ -171,6 +182,20 @@ class Settings(EnvironmentSettings):
         "holder",
         "How card and loan amounts arrive: holder = a purchase is negative, inverted = a purchase is positive.",
     )
+
+    txpush_pattern: str = setting(
+        pattern_of("content_type", "host", "body"),
+        "{content_type}{host}{body}",
+        "What Finicity's TxPUSH signs (body: its Base64); order and separators are documented nowhere, so verify them.",
+    )
+    plaid_url: str = setting(
+        url_of("https", "http"),
+        "https://production.plaid.com",
+        "Plaid's API, which gives out the keys of its webhooks.",
+    )
+    plaid_client_id: str = setting(str, "", "Client id at Plaid; its webhooks are 503 without it.")
+    plaid_secret: Secret = setting(Secret, "", "Secret at Plaid, of the same environment as the URL.")
+    plaid_s: int = setting(whole(1, 30), "3", "Seconds that Plaid may take to give out a key.")
 
     lease_s: int = setting(
         whole(3, 3600), "60", "Seconds that a claim of events or of a connection lasts unless renewed."

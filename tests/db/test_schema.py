@@ -24,6 +24,7 @@ VIOLATIONS = {
     "change_no_only_grows": "UPDATE change_counters SET last_change_no = -1",
     "source_slug_fits_a_path": "UPDATE sources SET slug = '../etc' WHERE id = 7001",
     "source_verifier_is_known": "UPDATE sources SET verifier = 'none'",
+    "source_dialect_is_known": "UPDATE sources SET dialect = 'none'",
     "source_secret_is_long_enough": "UPDATE source_keys SET secret = 'short'",
     "handled_claimed_requested_in_order": "UPDATE connections SET handled = 2, claimed = 1, requested = 2",
     "lease_has_token_and_end": "UPDATE connections SET lease_token = gen_random_uuid()",
