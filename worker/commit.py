@@ -17,6 +17,7 @@ from bankfeed.db.connection import Lease, RefreshTarget
 from bankfeed.db.event import OutboundEvent
 from bankfeed.db.history import Cause
 from bankfeed.db.plan import write_changes
+from bankfeed.failpoints import Failpoint, reach
 from bankfeed.jobs import Wake
 from bankfeed.logs import get_logger
 from bankfeed.model import AccountId, EventType, Pull, PullId
@@ -93,6 +94,8 @@ async def commit_pull(
             end = replace(finish, is_all_applied=finish.is_all_applied and changes.verdict is Verdict.APPLIED)
             events += await _write_finish(conn, context, lease, target, end, at=now)
         waiting = await event.insert_events(conn, lease.customer_id, events) if events else 0
+        reach(Failpoint.BEFORE_PULL)
+    reach(Failpoint.AFTER_PULL)
     _count(lease, locked, reported, changes)
     if waiting:
         context.waker.wake(Wake.DELIVER)
@@ -216,6 +219,7 @@ async def _write_finish(
         return events
     await connection.close_connection_without_accounts(conn, lease)
     await connection.mark_handled(conn, lease, update_hours=context.settings.update_hours)
+    reach(Failpoint.BEFORE_FINISH)
     return events
 
 

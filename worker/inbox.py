@@ -12,6 +12,7 @@ from bankfeed import metrics
 from bankfeed.db import account, connection, inbox
 from bankfeed.db.inbox import Claimed, Resolved
 from bankfeed.errors import AggregatorError, LeaseLost, Unavailable
+from bankfeed.failpoints import Failpoint, reach
 from bankfeed.jobs import Wake
 from bankfeed.logs import get_logger
 from bankfeed.model import ConnectionId, CustomerId, EventType
@@ -141,6 +142,8 @@ async def _hand_over(
             is_ours = await inbox.mark_done(conn, event, token=token, customer_id=owner, reason=reason)
         if not is_ours:
             raise LeaseLost(f"event {event.id} is held by another worker")
+        reach(Failpoint.BEFORE_HAND_OVER)
+    reach(Failpoint.AFTER_HAND_OVER)
     metrics.REFRESH_COALESCED.inc(coalesced)
     outcome = "set_aside" if missing else "done"
     get_logger().info(
