@@ -5,6 +5,7 @@ the sweeps go on meanwhile.
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,6 +35,8 @@ async def listen_for_wakes(settings: Settings, lanes: Sequence[Lane]) -> None:
     if not url:
         get_logger().warning("redis.none", text="no BANKFEED_REDIS_URL: the sweeps do all the work")
         await asyncio.Event().wait()
+    # To arq a job that is let go has failed, with a traceback each; what fails in a lane, the lane logs.
+    logging.getLogger("arq.worker").setLevel(logging.CRITICAL)
     wait_s = FIRST_WAIT_S
     while True:
         began = asyncio.get_running_loop().time()

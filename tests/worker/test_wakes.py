@@ -132,6 +132,32 @@ async def test_a_redis_that_cannot_be_used_ends_nothing(settings: Settings, redi
         assert not task.done()
 
 
+async def test_what_is_let_go_is_no_error(
+    settings: Settings, redis: LocalRedis, client: ArqRedis, waker: Waker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A job that waits for its lane when Redis goes is let go without a word: the lane works on, and nothing failed."""
+    is_working, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def step() -> bool:
+        is_working.set()
+        await goes_on.wait()
+        return False
+
+    lane = Lane(Wake.INBOX, step, slots=1)
+    listener = asyncio.create_task(
+        listen_for_wakes(replace(settings, redis_url=Secret(redis.url())), [lane]), name="listening"
+    )
+    waker.wake(Wake.INBOX)
+    async with asyncio.timeout(5):
+        await is_working.wait()
+    listener.cancel()
+    await asyncio.gather(listener, return_exceptions=True)
+    assert 1 == lane.busy
+    assert [] == [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    goes_on.set()
+    await lane.close(grace_s=5)
+
+
 async def test_wakes_do_not_pile_up(client: ArqRedis, waker: Waker) -> None:
     """While no worker runs, wake-ups that have expired leave the queue with the next one."""
     now_ms = time() * 1000
