@@ -118,8 +118,15 @@ def _job(lane: Lane) -> Any:
 
 
 async def _drop(worker: Worker) -> None:
-    """Let go of a worker that ended: its jobs only waited for lanes, which go on."""
-    for task in worker.tasks.values():
-        task.cancel()
-    await asyncio.gather(*worker.tasks.values(), return_exceptions=True)
+    """Let go of a worker that ended: its jobs only waited for lanes, which go on.
+
+    The jobs are cancelled, not what arq does around them: that ends by itself, and cancelled it would leave tasks with
+    exceptions that nobody looks at.
+    """
+    around = set(worker.tasks.values())
+    while around:
+        for job in worker.job_tasks.values():
+            job.cancel()
+        ended, around = await asyncio.wait(around, timeout=POLL_S)
+        await asyncio.gather(*ended, return_exceptions=True)
     await worker.pool.aclose()
