@@ -41,6 +41,7 @@ RIGHT = Facts(
         Receipt(event_id="o2", taken=4, bodies=frozenset({b"2"})),
     ),
     changed=frozenset({("tx1", "a1")}),
+    touched=frozenset({("tx1", "a1")}),
     linked=frozenset({"a1"}),
 )
 
@@ -249,6 +250,12 @@ FINE: dict[str, Callable[[], Facts]] = {
     ),
     "a forged event that is refused": lambda: replace(
         RIGHT, sent=(SENT, Sent(key="e2", has_id=True, tries=2, accepted=0, is_forged=True))
+    ),
+    "a commit that only changed an id, told or not": lambda: replace(
+        RIGHT,
+        told=(*RIGHT.told, replace(REFRESHED, event_id="o3", body=b"3", cause="tx3")),
+        receipts=(*RIGHT.receipts, Receipt(event_id="o3", taken=1, bodies=frozenset({b"3"}))),
+        touched=RIGHT.touched | {("tx2", "a1"), ("tx3", "a1")},
     ),
     "a deleted account that never came": lambda: replace(RIGHT, linked=frozenset({"a1", "a2"}), gone=frozenset({"a2"})),
 }

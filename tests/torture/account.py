@@ -129,7 +129,8 @@ class Receipt:
 class Facts:
     """Everything that is compared.
 
-    `changed` pairs each commit with the accounts whose rows it changed. `linked` are all accounts that the bank ever
+    `changed` pairs each commit with the accounts whose rows it changed so that it can be seen, `touched` also those where
+    only an id of the bank's changed. `linked` are all accounts that the bank ever
     linked, `gone` those of them that it deleted.
     """
 
@@ -141,6 +142,7 @@ class Facts:
     told: Sequence[Told] = ()
     receipts: Sequence[Receipt] = ()
     changed: frozenset[tuple[str, str]] = frozenset()
+    touched: frozenset[tuple[str, str]] = frozenset()
     linked: frozenset[str] = frozenset()
     gone: frozenset[str] = frozenset()
     leases: int = 0
@@ -303,7 +305,7 @@ def _causes(facts: Facts) -> Iterator[Difference]:
     for cause, ref in sorted(facts.changed - refreshed.keys()):
         yield _lost(f"rows of account {ref} changed in commit {cause} and no event says so")
     for (cause, ref), count in sorted(refreshed.items()):
-        if (cause, ref) not in facts.changed or count > 1:
+        if (cause, ref) not in facts.touched or count > 1:
             yield _doubled(f"{count} events say that rows of account {ref} changed in commit {cause}")
 
 

@@ -16,13 +16,16 @@ if TYPE_CHECKING:
 
 # What the product does not keep: every change number that it gave, and which commit each came from.
 JOURNAL = """
-CREATE TABLE journal (customer_id bigint, client_id bigint, account_id bigint, change_no bigint, cause text);
+CREATE TABLE journal (customer_id bigint, client_id bigint, account_id bigint, change_no bigint, cause text,
+                      is_seen boolean);
 CREATE TABLE causes (event_id uuid, cause text);
 CREATE FUNCTION note_change() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
 BEGIN
     IF TG_OP = 'INSERT' OR OLD.change_no <> NEW.change_no THEN
         INSERT INTO journal
-        VALUES (NEW.customer_id, NEW.client_id, NEW.account_id, NEW.change_no, pg_current_xact_id()::text);
+        VALUES (NEW.customer_id, NEW.client_id, NEW.account_id, NEW.change_no, pg_current_xact_id()::text,
+                TG_OP = 'INSERT' OR (OLD.state, OLD.amount, OLD.transacted_on, OLD.description)
+                                    IS DISTINCT FROM (NEW.state, NEW.amount, NEW.transacted_on, NEW.description));
     END IF;
     RETURN NULL;
 END $$;
@@ -65,6 +68,7 @@ async def read_facts(house: "House", life: "Life") -> Facts:
     conn = await house.connect()
     try:
         refs = {row["id"]: row["ref"] for row in await conn.fetch("SELECT id, aggregator_id AS ref FROM accounts")}
+        journal = await conn.fetch("SELECT DISTINCT cause, account_id, is_seen FROM journal")
         return Facts(
             sent=[event.sent() for event in house.post.events.values()],
             stored=await _read_stored(conn),
@@ -73,10 +77,8 @@ async def read_facts(house: "House", life: "Life") -> Facts:
             clients=await _read_clients(conn),
             told=await _read_told(conn, refs),
             receipts=house.listener.receipts(),
-            changed=frozenset(
-                (row["cause"], refs[row["account_id"]])
-                for row in await conn.fetch("SELECT DISTINCT cause, account_id FROM journal")
-            ),
+            changed=frozenset((row["cause"], refs[row["account_id"]]) for row in journal if row["is_seen"]),
+            touched=frozenset((row["cause"], refs[row["account_id"]]) for row in journal),
             linked=frozenset(str(ref) for ref in life.linked),
             gone=frozenset(str(ref) for ref in life.deleted),
             leases=await _count_leases(conn),
