@@ -43,12 +43,13 @@ _OUTCOMES = {
 class Finish:
     """How a refresh ends.
 
-    `gone` are accounts that the aggregator says it does not have; `unconfirmed` those that an event called deleted and
-    the aggregator did not. `retry_s` is when to try again where an account failed, None where none did.
+    `has_accounts` is whether the aggregator listed any, be it one that cannot be pulled now. `gone` are accounts that it
+    says it does not have; `unconfirmed` those that an event called deleted and the aggregator did not. `retry_s` is when to try again where an account failed, None where none did.
     """
 
     standing: Standing
     is_all_applied: bool
+    has_accounts: bool
     gone: tuple[AccountId, ...] = ()
     unconfirmed: tuple[AccountId, ...] = ()
     retry_s: int | None = None
@@ -217,7 +218,8 @@ async def _write_finish(
     if finish.retry_s is not None:
         await connection.mark_failed(conn, lease, delay_s=finish.retry_s)
         return events
-    await connection.close_connection_without_accounts(conn, lease)
+    if not finish.has_accounts:
+        await connection.close_connection_without_accounts(conn, lease)
     await connection.mark_handled(conn, lease, update_hours=context.settings.update_hours)
     reach(Failpoint.BEFORE_FINISH)
     return events

@@ -168,6 +168,7 @@ class _Refresh:
         return Finish(
             standing=standing,
             is_all_applied=self.is_all_applied,
+            has_accounts=bool(listed),
             gone=tuple(gone),
             unconfirmed=tuple(hinted),
             retry_s=delay_s(self.lease.failures + 1) if self.failures else None,
