@@ -123,6 +123,8 @@ async def _hand_over(
     connections = sorted({(resolved.customer_id, resolved.connection_id) for resolved in named})
     async with context.database.queue() as conn:
         asked, coalesced = await connection.request_refreshes(conn, connections)
+        if asked < len({resolved.connection_id for resolved in named if not resolved.is_closed}):
+            raise AggregatorError("a connection was closed while its event was handed over; it is looked up again")
         if event.event_type is EventType.MFA_UPDATED:
             await connection.hint_repaired(conn, connections)
         if event.event_type is EventType.BANK_ACCOUNT_DELETED:
