@@ -243,6 +243,18 @@ FINE: dict[str, Callable[[], Facts]] = {
         accounts=(replace(ACCOUNT, listed=None, is_closed=True),),
         gone=frozenset({"a1"}),
     ),
+    "an event that names nothing but a deleted account, asked for": lambda: replace(
+        connected(refs=frozenset({"l1", "a1", "a2"}), requested=2, claimed=2, handled=2),
+        sent=(SENT, Sent(key="e2", has_id=True, tries=1, accepted=1)),
+        stored=(STORED, Stored(key="e2", state="done", refs=frozenset({"a2"}))),
+        gone=frozenset({"a2"}),
+    ),
+    "an event that names nothing but a deleted account, not asked for": lambda: replace(
+        connected(refs=frozenset({"l1", "a1", "a2"})),
+        sent=(SENT, Sent(key="e2", has_id=True, tries=1, accepted=1)),
+        stored=(STORED, Stored(key="e2", state="done", refs=frozenset({"a2"}))),
+        gone=frozenset({"a2"}),
+    ),
     "an event that asks for nothing": lambda: replace(
         RIGHT,
         sent=(SENT, Sent(key="e2", has_id=True, tries=1, accepted=1)),

@@ -13,6 +13,7 @@ import uvloop
 from tests.torture.plan import Plan
 from tests.torture.run import Outcome, torture
 
+SHORT_S = 20.0
 MOST_DIFFERENCES = 40
 
 
@@ -38,11 +39,15 @@ def _read_plan() -> Plan:
     parser.add_argument("--seed", type=int, help="what to draw them from (default: any)")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--ingresses", type=int, default=2)
-    parser.add_argument("--short", action="store_true", help="few accounts, and every failpoint once")
+    parser.add_argument(
+        "--short", action="store_true", help="every failpoint once, with few accounts, in half a minute"
+    )
     given = parser.parse_args()
     seed = random.SystemRandom().randrange(10_000) if given.seed is None else given.seed
     plan = Plan(seed=seed, seconds=given.minutes * 60, workers=given.workers, ingresses=given.ingresses)
-    return replace(plan, clients=4, logins_per_client=2, every_failpoint=True) if given.short else plan
+    if given.short:
+        return replace(plan, seconds=SHORT_S, clients=4, logins_per_client=1, every_failpoint=True)
+    return plan
 
 
 async def _until_stopped(plan: Plan) -> Outcome:

@@ -59,7 +59,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """A connection, with the ids that name it."""
+    """A connection, with the ids that name it: its own, and those of all accounts that the bank ever had under it."""
 
     ref: str
     refs: frozenset[str]
@@ -228,15 +228,19 @@ def _inbox(facts: Facts) -> Iterator[Difference]:
 
 
 def _requests(facts: Facts) -> Iterator[Difference]:
-    """Each event that names a connection asked for one refresh of it, and each that was asked for is handled."""
+    """Each event that names a connection asked for one refresh of it, and each that was asked for is handled.
+
+    One that names nothing but a deleted account asks for one if the account was still there when somebody looked.
+    """
     finished = [row for row in facts.stored if row.state != "waiting" and not row.is_idle]
     for each in facts.connections:
-        asked = sum(bool(row.refs & each.refs) for row in finished)
+        least = sum(bool(row.refs & each.refs - facts.gone) for row in finished)
+        most = sum(bool(row.refs & each.refs) for row in finished)
         name = f"connection {each.ref}"
-        if each.requested < asked and each.state != "closed":
-            yield _lost(f"{name} was named by {asked} events and asked for {each.requested} times")
-        if each.requested > asked:
-            yield _doubled(f"{name} was named by {asked} events and asked for {each.requested} times")
+        if each.requested < least and each.state != "closed":
+            yield _lost(f"{name} was named by {least} events and asked for {each.requested} times")
+        if each.requested > most:
+            yield _doubled(f"{name} was named by {most} events and asked for {each.requested} times")
         if not each.handled == each.claimed == each.requested:
             yield _lost(f"{name} has requested {each.requested}, claimed {each.claimed}, handled {each.handled}")
         if each.has_lease:

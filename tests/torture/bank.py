@@ -12,9 +12,11 @@ from tests.torture.post import Post
 
 INSTITUTIONS = (101732, 102105, 102168, 102176)
 NIGHTS = 25  # a run passes at most so many, that nothing falls out of what the bank serves
+NIGHT_S = 2.0  # at least
 MOST_DELETED = 0.05  # of all accounts
 WRONG_PASSWORD = 103
 HINTS_A_TURN = 3
+PAUSE_S = 0.15
 
 
 @dataclass(slots=True)
@@ -42,10 +44,10 @@ class Life:
     async def live(self) -> None:
         """Act until cancelled."""
         loop = asyncio.get_running_loop()
-        began, nights, pause_s = loop.time(), 0, 0.15
+        began, nights = loop.time(), 0
         while True:
             spent = (loop.time() - began) / self.plan.seconds
-            if nights < min(NIGHTS, spent * NIGHTS):
+            if nights < min(1.0, spent) * min(NIGHTS, self.plan.seconds / NIGHT_S):
                 nights += 1
                 await self.finbank.pass_nights()
             elif len(self.links) < self.plan.logins * min(1.0, 0.5 + 0.7 * spent):
@@ -55,7 +57,7 @@ class Life:
             self.acts += 1
             for _ in range(self.rng.randint(0, HINTS_A_TURN)):
                 self._hint()
-            await asyncio.sleep(pause_s)
+            await asyncio.sleep(PAUSE_S)
 
     async def calm_down(self) -> None:
         """Link what is not linked yet and mend what is broken, so that all can be as it should be."""

@@ -72,7 +72,7 @@ async def read_facts(house: "House", life: "Life") -> Facts:
         return Facts(
             sent=[event.sent() for event in house.post.events.values()],
             stored=await _read_stored(conn),
-            connections=await _read_connections(conn),
+            connections=await _read_connections(conn, life),
             accounts=await _read_accounts(conn, house, life),
             clients=await _read_clients(conn),
             told=await _read_told(conn, refs),
@@ -103,16 +103,15 @@ async def _read_stored(conn: asyncpg.Connection) -> list[Stored]:
     ]
 
 
-async def _read_connections(conn: asyncpg.Connection) -> list[Connection]:
+async def _read_connections(conn: asyncpg.Connection, life: "Life") -> list[Connection]:
+    refs = {str(link.login_id): frozenset(map(str, (link.login_id, *link.accounts.values()))) for link in life.links}
     rows = await conn.fetch(
         """
-        SELECT aggregator_login_id AS ref, state::text, requested, claimed, handled, lease_token IS NOT NULL AS has_lease,
-               ARRAY(SELECT a.aggregator_id FROM accounts a
-                     WHERE a.customer_id = c.customer_id AND a.connection_id = c.id) AS refs
-        FROM connections c ORDER BY id
+        SELECT aggregator_login_id AS ref, state::text, requested, claimed, handled, lease_token IS NOT NULL AS has_lease
+        FROM connections ORDER BY id
         """
     )
-    return [Connection(**{**row, "refs": frozenset((*row["refs"], row["ref"]))}) for row in rows]
+    return [Connection(**row, refs=refs[row["ref"]]) for row in rows]
 
 
 async def _read_accounts(conn: asyncpg.Connection, house: "House", life: "Life") -> list[Account]:

@@ -33,12 +33,11 @@ from tests.torture.slot import Slot
 
 PASSWORD = "torture only"
 CUSTOMERS = 2
-LEASE_S, SWEEP_S, ATTEMPT_S, DATABASE_S = (
-    4,
-    1,
-    2,
-    4,
-)  # short, so that what a kill left behind is taken up within the run
+# Short, so that what a kill left behind is taken up within the run.
+LEASE_S = 3
+SWEEP_S = 1
+ATTEMPT_S = 2
+DATABASE_S = 3
 
 
 class SteadyRedis(LocalRedis):
@@ -89,11 +88,12 @@ class House:
             while server.pid is not None:
                 await asyncio.sleep(0.01)
 
-    def keep_logs(self) -> Path:
-        """Copy the logs to where they outlive the run; return the folder."""
+    def keep_logs(self, *differences: str) -> Path:
+        """Copy the logs to where they outlive the run, with what differs; return the folder."""
         kept = Path(tempfile.mkdtemp(prefix="bankfeed-torture-logs-"))
         for log in (*self.folder.glob("*.log"), self.postgres.home / "postgres.log"):
             shutil.copy(log, kept)
+        (kept / "differences.txt").write_text("\n".join(differences))
         return kept
 
     def complaints(self) -> list[str]:

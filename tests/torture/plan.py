@@ -1,13 +1,20 @@
 """What a run does, drawn from its seed: which fault comes when, where and for how long. Pure."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import count
 from random import Random
 
 from bankfeed.failpoints import Failpoint
 
 INGRESS_FAILPOINTS = (Failpoint.BEFORE_INBOX_INSERT, Failpoint.AFTER_INBOX_INSERT)
+DELIVERY_FAILPOINTS = (  # claims of deliveries last the longest, so in a short run these come first
+    Failpoint.BEFORE_DELIVERY_CLAIM,
+    Failpoint.AFTER_DELIVERY_CLAIM,
+    Failpoint.BEFORE_ATTEMPT,
+    Failpoint.AFTER_ATTEMPT,
+)
 CALM_EVERY = 12  # faults; then the product has a moment to work
 CALM_S = 3.0
 
@@ -82,29 +89,34 @@ WEIGHTS: dict[tuple[Kind, str], int] = {
     (Kind.CLOCK, "an hour ahead"): 1,
     (Kind.CLOCK, "an hour behind"): 1,
 }
+PROCESS_KINDS = {Kind.KILL, Kind.FAILPOINT, Kind.CLOCK}
+BESIDE = 0.3  # of the time that a fault lasts otherwise, where every failpoint has its turn
 PROXIES = ("postgres", "redis", "finbank")
 MOMENTARY = {"cut", "half close"}
 
 
 def draw_blows(plan: Plan) -> Iterator[Blow]:
-    """Draw faults without end; where `every_failpoint` is set each failpoint comes once first."""
+    """Draw faults: without end, or where `every_failpoint` is set each failpoint once with another fault beside it."""
     rng = Random(plan.seed)  # noqa: S311 - faults, nothing secret
-    number = 0
     if plan.every_failpoint:
-        yield from _every_failpoint(rng)
-    while True:
-        (kind, what) = rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
-        number += 1
+        yield from _every_failpoint(rng, plan)
+        return
+    for number in count(1):
         wait_s = rng.uniform(0.1, 1.4) + (CALM_S if number % CALM_EVERY == 0 else 0.0)
-        yield _detailed(rng, plan, kind, what, wait_s=wait_s)
+        yield _drawn(rng, plan, WEIGHTS, wait_s=wait_s)
 
 
-def _every_failpoint(rng: Random) -> Iterator[Blow]:
-    for failpoint in rng.sample(list(Failpoint), len(Failpoint)):
-        yield Blow(kind=Kind.FAILPOINT, what=failpoint, number=rng.randint(1, 2))
+def _every_failpoint(rng: Random, plan: Plan) -> Iterator[Blow]:
+    beside = {each: weight for each, weight in WEIGHTS.items() if each[0] not in PROCESS_KINDS}
+    drawn = rng.sample(list(Failpoint), len(Failpoint))
+    for failpoint in sorted(drawn, key=lambda each: each not in DELIVERY_FAILPOINTS):
+        yield Blow(kind=Kind.FAILPOINT, what=failpoint)
+        blow = _drawn(rng, plan, beside, wait_s=0.0)
+        yield replace(blow, for_s=blow.for_s * BESIDE)
 
 
-def _detailed(rng: Random, plan: Plan, kind: Kind, what: str, *, wait_s: float) -> Blow:
+def _drawn(rng: Random, plan: Plan, weights: Mapping[tuple[Kind, str], int], *, wait_s: float) -> Blow:
+    kind, what = rng.choices(list(weights), list(weights.values()))[0]
     where, for_s, number = "", 0.0, 1
     match kind:
         case Kind.KILL | Kind.CLOCK:

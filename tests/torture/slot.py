@@ -20,6 +20,7 @@ START_LIMIT_S = 60.0
 STOP_S = 40.0
 LOGGED_CHARS = 1500
 MOST_BUGS = 5
+HARMLESS = "Unclosed Pipeline client"  # redis-py, cancelled while it gives a connection back; its pool is closed next
 KILLED = -signal.SIGKILL
 PORT_SETTINGS = {"ingress": "BANKFEED_PORT", "worker": "BANKFEED_WORKER_PORT"}
 
@@ -128,6 +129,6 @@ class Slot:
             except orjson.JSONDecodeError:
                 found.setdefault("", line)
                 continue
-            if said["level"] in ("error", "critical"):
+            if said["level"] in ("error", "critical") and not said["event"].startswith(HARMLESS):
                 found.setdefault(said["event"], line)
         return [f"{self.name} logged {line[:LOGGED_CHARS]}" for line in list(found.values())[:MOST_BUGS]]
