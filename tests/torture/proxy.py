@@ -1,12 +1,15 @@
 """A TCP proxy that does to its connections what networks do: delay, cut, swallow, close one way. Knows no protocol."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 HOST = "127.0.0.1"
 CHUNK_BYTES = 65_536
 CONNECT_S = 5.0
+NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class _Pair:
@@ -19,6 +22,13 @@ class _Pair:
     def abort(self) -> None:
         for side in (self.client, self.server):
             side.transport.abort()
+
+    def reset(self) -> None:
+        """End it so that both sides hear of an error, not of an end."""
+        for side in (self.client, self.server):
+            with suppress(OSError):  # it is closed already
+                side.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+        self.abort()
 
 
 class FaultProxy:
@@ -53,7 +63,7 @@ class FaultProxy:
     def cut(self) -> None:
         """Reset every connection, whatever is on its way."""
         for pair in tuple(self._pairs):
-            pair.abort()
+            pair.reset()
 
     def half_close(self) -> None:
         """Tell the server of every connection that its client will say no more; its answers still come."""
