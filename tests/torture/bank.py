@@ -14,6 +14,7 @@ INSTITUTIONS = (101732, 102105, 102168, 102176)
 NIGHTS = 25  # a run passes at most so many, that nothing falls out of what the bank serves
 NIGHT_S = 2.0  # at least
 MOST_DELETED = 0.05  # of all accounts
+FIRST_DELETED = 40  # acts: so that the account has most likely been seen here
 WRONG_PASSWORD = 103
 HINTS_A_TURN = 3
 PAUSE_S = 0.15
@@ -95,7 +96,7 @@ class Life:
         match self.rng.randrange(20):
             case 0:
                 await self._break_or_mend()
-            case 1 if len(self.deleted) < MOST_DELETED * len(self._accounts):
+            case 1 if self.acts > FIRST_DELETED and len(self.deleted) < MOST_DELETED * len(self._accounts):
                 await self._delete()
             case 2:
                 await self._change_dialect()
