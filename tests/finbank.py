@@ -69,6 +69,7 @@ class FinbankProcess:
             [sys.executable, "-m", "bankfeed.sandbox"],
             cwd=ROOT,
             env=self._environ,
+            stdout=subprocess.DEVNULL,
             preexec_fn=end_with_parent(signal.SIGKILL),  # noqa: PLW1509 - one system call
         )
 

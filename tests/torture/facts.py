@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from tests.torture.bank import Life
     from tests.torture.house import House
 
-# What the product does not keep: every change number that it gave, and which commit each came from.
+# What the product does not keep: every change number that it gave, which commit each came from, and each step of a
+# connection's counters that is neither a request, nor a claim (requested copied, with a new lease), nor an end (claimed copied).
 JOURNAL = """
 CREATE TABLE journal (customer_id bigint, client_id bigint, account_id bigint, change_no bigint, cause text,
                       is_seen boolean);
@@ -34,6 +35,18 @@ BEGIN
     INSERT INTO causes VALUES (NEW.event_id, pg_current_xact_id()::text);
     RETURN NULL;
 END $$;
+CREATE TABLE breaches (said text);
+CREATE FUNCTION note_breach() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
+BEGIN
+    IF NEW.requested < OLD.requested
+       OR NEW.claimed <> OLD.claimed AND (NEW.claimed <> NEW.requested OR NEW.lease_token IS NOT DISTINCT FROM OLD.lease_token)
+       OR NEW.handled <> OLD.handled AND (NEW.handled <> OLD.claimed OR OLD.lease_token IS NULL) THEN
+        INSERT INTO breaches VALUES (format('connection %s went from %s/%s/%s to %s/%s/%s (requested/claimed/handled)',
+            NEW.aggregator_login_id, OLD.requested, OLD.claimed, OLD.handled, NEW.requested, NEW.claimed, NEW.handled));
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER note_breach AFTER UPDATE ON connections FOR EACH ROW EXECUTE FUNCTION note_breach();
 CREATE TRIGGER note_change AFTER INSERT OR UPDATE ON transactions FOR EACH ROW EXECUTE FUNCTION note_change();
 CREATE TRIGGER note_cause AFTER INSERT ON events FOR EACH ROW EXECUTE FUNCTION note_cause();
 """
@@ -68,6 +81,7 @@ async def read_facts(house: "House", life: "Life") -> Facts:
     conn = await house.connect()
     try:
         refs = {row["id"]: row["ref"] for row in await conn.fetch("SELECT id, aggregator_id AS ref FROM accounts")}
+        breaches = [row["said"] for row in await conn.fetch("SELECT DISTINCT said FROM breaches ORDER BY said LIMIT 5")]
         journal = await conn.fetch("SELECT DISTINCT cause, account_id, is_seen FROM journal")
         return Facts(
             sent=[event.sent() for event in house.post.events.values()],
@@ -83,7 +97,7 @@ async def read_facts(house: "House", life: "Life") -> Facts:
             gone=frozenset(str(ref) for ref in life.deleted),
             leases=await _count_leases(conn),
             waiting=sum((await count_waiting(conn)).values()),
-            complaints=house.complaints(),
+            complaints=[*house.complaints(), *breaches],
         )
     finally:
         await conn.close()
