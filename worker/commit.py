@@ -44,7 +44,8 @@ class Finish:
     """How a refresh ends.
 
     `has_accounts` is whether the aggregator listed any, be it one that cannot be pulled now. `gone` are accounts that it
-    says it does not have; `unconfirmed` those that an event called deleted and the aggregator did not. `retry_s` is when to try again where an account failed, None where none did.
+    says it does not have; `unconfirmed` those that an event called deleted and the aggregator did not. `retry_s` is when
+    to try again where an account failed, None where none did.
     """
 
     standing: Standing
