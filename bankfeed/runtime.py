@@ -13,6 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from bankfeed.db import Database
 from bankfeed.errors import SettingsError, Unavailable
+from bankfeed.failpoints import arm
 from bankfeed.logs import configure, get_logger
 from bankfeed.settings import Settings
 
@@ -116,6 +117,7 @@ def run_process(name: str, main: Callable[[Settings], Coroutine[Any, Any, None]]
     try:
         settings = Settings.for_process()
         configure(name, log_format=settings.log_format)
+        arm(settings.failpoint)
         gc.freeze()  # what the imports made stays for good; looking through it again and again costs 5 % of ingress
         gc.set_threshold(GC_THRESHOLD)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from bankfeed.errors import SettingsError
+from bankfeed.failpoints import Failpoint, read_failpoint
 
 PREFIX = "BANKFEED_"
 ROOT = Path(__file__).parents[1]
@@ -226,6 +227,9 @@ class Settings(EnvironmentSettings):
     )
     inbox_days: int = setting(whole(14, 730), "30", "Days that inbound events are kept.")
     outbox_days: int = setting(whole(14, 730), "90", "Days that events, deliveries and attempts are kept.")
+    failpoint: tuple[Failpoint, int] | None = setting(
+        read_failpoint, "", "For tests of faults only: where the process kills itself, as NAME:N; see failpoints.py."
+    )
 
     @classmethod
     def for_process(cls, environ: Mapping[str, str] = os.environ) -> Self:

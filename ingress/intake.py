@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from bankfeed.db import Database
 from bankfeed.db.inbox import Arrival, Incoming, insert_inbox
 from bankfeed.errors import RefusedData, Unavailable
+from bankfeed.failpoints import Failpoint, reach
 from bankfeed.jobs import Wake, Waker
 from bankfeed.logs import get_logger
 
@@ -146,7 +147,10 @@ class Intake:
 
     async def _insert(self, incoming: list[Incoming]) -> tuple[Arrival, ...]:
         async with self._database.queue_statement() as conn:
-            return await insert_inbox(conn, incoming)
+            reach(Failpoint.BEFORE_INBOX_INSERT)
+            arrivals = await insert_inbox(conn, incoming)
+        reach(Failpoint.AFTER_INBOX_INSERT)
+        return arrivals
 
 
 def _describe(error: Exception) -> dict[str, str | None]:

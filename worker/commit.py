@@ -17,6 +17,7 @@ from bankfeed.db.connection import Lease, RefreshTarget
 from bankfeed.db.event import OutboundEvent
 from bankfeed.db.history import Cause
 from bankfeed.db.plan import write_changes
+from bankfeed.failpoints import Failpoint, reach
 from bankfeed.jobs import Wake
 from bankfeed.logs import get_logger
 from bankfeed.model import AccountId, EventType, Pull, PullId
@@ -42,12 +43,14 @@ _OUTCOMES = {
 class Finish:
     """How a refresh ends.
 
-    `gone` are accounts that the aggregator says it does not have; `unconfirmed` those that an event called deleted and
-    the aggregator did not. `retry_s` is when to try again where an account failed, None where none did.
+    `has_accounts` is whether the aggregator listed any, be it one that cannot be pulled now. `gone` are accounts that it
+    says it does not have; `unconfirmed` those that an event called deleted and the aggregator did not. `retry_s` is when
+    to try again where an account failed, None where none did.
     """
 
     standing: Standing
     is_all_applied: bool
+    has_accounts: bool
     gone: tuple[AccountId, ...] = ()
     unconfirmed: tuple[AccountId, ...] = ()
     retry_s: int | None = None
@@ -93,6 +96,8 @@ async def commit_pull(
             end = replace(finish, is_all_applied=finish.is_all_applied and changes.verdict is Verdict.APPLIED)
             events += await _write_finish(conn, context, lease, target, end, at=now)
         waiting = await event.insert_events(conn, lease.customer_id, events) if events else 0
+        reach(Failpoint.BEFORE_PULL)
+    reach(Failpoint.AFTER_PULL)
     _count(lease, locked, reported, changes)
     if waiting:
         context.waker.wake(Wake.DELIVER)
@@ -215,8 +220,10 @@ async def _write_finish(
     if finish.retry_s is not None:
         await connection.mark_failed(conn, lease, delay_s=finish.retry_s)
         return events
-    await connection.close_connection_without_accounts(conn, lease)
+    if not finish.has_accounts:
+        await connection.close_connection_without_accounts(conn, lease)
     await connection.mark_handled(conn, lease, update_hours=context.settings.update_hours)
+    reach(Failpoint.BEFORE_FINISH)
     return events
 
 

@@ -12,6 +12,7 @@ from bankfeed import metrics
 from bankfeed.db import account, connection, inbox
 from bankfeed.db.inbox import Claimed, Resolved
 from bankfeed.errors import AggregatorError, LeaseLost, Unavailable
+from bankfeed.failpoints import Failpoint, reach
 from bankfeed.jobs import Wake
 from bankfeed.logs import get_logger
 from bankfeed.model import ConnectionId, CustomerId, EventType
@@ -122,6 +123,8 @@ async def _hand_over(
     connections = sorted({(resolved.customer_id, resolved.connection_id) for resolved in named})
     async with context.database.queue() as conn:
         asked, coalesced = await connection.request_refreshes(conn, connections)
+        if asked < len({resolved.connection_id for resolved in named if not resolved.is_closed}):
+            raise AggregatorError("a connection was closed while its event was handed over; it is looked up again")
         if event.event_type is EventType.MFA_UPDATED:
             await connection.hint_repaired(conn, connections)
         if event.event_type is EventType.BANK_ACCOUNT_DELETED:
@@ -141,6 +144,8 @@ async def _hand_over(
             is_ours = await inbox.mark_done(conn, event, token=token, customer_id=owner, reason=reason)
         if not is_ours:
             raise LeaseLost(f"event {event.id} is held by another worker")
+        reach(Failpoint.BEFORE_HAND_OVER)
+    reach(Failpoint.AFTER_HAND_OVER)
     metrics.REFRESH_COALESCED.inc(coalesced)
     outcome = "set_aside" if missing else "done"
     get_logger().info(

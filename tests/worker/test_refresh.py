@@ -191,3 +191,18 @@ async def test_a_poison_event_is_set_aside_and_blocks_nobody(bench: Bench) -> No
     assert (2, 2, 2) == await counters(bench)
     row = await bench.superuser.fetchrow("SELECT state::text, reason FROM inbox WHERE tries = 8")
     assert ("set_aside", "KeyError: 'nobody'") == tuple(row)
+
+
+async def test_a_login_that_is_broken_from_the_start_stays_open(bench: Bench) -> None:
+    """A connection whose accounts are listed and cannot be pulled yet is no connection without accounts: it waits."""
+    link = await bench.link("checking")
+    account_id = link.accounts["checking"]
+    await bench.finbank.control("POST", f"logins/{link.login_id}/break", code=103)
+    await bench.finbank.control("POST", "aggregate", loginId=link.login_id)
+    await bench.receive(EventType.ACCOUNT_ADDED, account_id)
+    await bench.work()
+    for requested in (2, 3):
+        await bench.receive(EventType.TRANSACTIONS_REFRESHED, account_id, login_ref=link.login_id)
+        await bench.work()
+        assert (requested,) * 3 == await counters(bench)
+        assert "needs_person" == await bench.one("SELECT state::text FROM connections")
