@@ -8,7 +8,7 @@ import orjson
 from aiohttp import web
 
 from bankfeed.errors import Unauthorized
-from bankfeed.signing import verify_v1
+from bankfeed.signing import verify_standard
 from tests.seed import ENDPOINT_SECRET
 from tests.torture.account import Receipt
 
@@ -62,7 +62,7 @@ class Listener:
         body = await request.read()
         self.requests += 1
         try:
-            message_id = verify_v1([ENDPOINT_SECRET], request.headers, body=body, now=datetime.now(UTC))
+            message_id = verify_standard([ENDPOINT_SECRET], request.headers, body=body, now=datetime.now(UTC))
         except Unauthorized as error:
             self.complaints.append(f"a delivery could not be verified: {error}")
             return web.Response(status=401)
