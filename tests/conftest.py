@@ -71,10 +71,24 @@ def template(postgres: LocalPostgres) -> str:
         await load_schema(owner)
         for role in ("bankfeed_app", "bankfeed_queue"):
             await owner.execute(f"ALTER ROLE {role} PASSWORD '{PASSWORD}'")
+        await _drop_far_weeks(owner)
         await owner.close()
 
     asyncio.run(make())
     return "bankfeed_template"
+
+
+async def _drop_far_weeks(owner: asyncpg.Connection) -> None:
+    """Leave this week's partitions and the next one's: each test copies every file of this database."""
+    for row in await owner.fetch(
+        """
+        SELECT relname FROM (
+            SELECT c.relname, row_number() OVER (PARTITION BY i.inhparent ORDER BY c.relname) AS week
+            FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE c.relkind = 'r' AND c.relname ~ '_\\d{4}w\\d{2}$'
+        ) weeks WHERE week > 2
+        """
+    ):
+        await owner.execute(f'DROP TABLE "{row["relname"]}"')
 
 
 @pytest.fixture
