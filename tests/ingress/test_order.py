@@ -1,8 +1,8 @@
 """The order of checks at the door, each before anything that comes after it, and none that can be skipped."""
 
 import asyncio
-from contextlib import suppress
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 
 import aiohttp
