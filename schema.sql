@@ -354,6 +354,8 @@ CREATE INDEX IF NOT EXISTS transactions_by_change ON transactions (customer_id, 
 CREATE INDEX IF NOT EXISTS transactions_removed ON transactions (customer_id, account_id, removed_at)
     WHERE state = 'removed';
 CREATE INDEX IF NOT EXISTS transactions_pending ON transactions (customer_id, account_id) WHERE state = 'pending';
+CREATE INDEX IF NOT EXISTS transactions_merged ON transactions (customer_id, account_id)
+    WHERE merged_into IS NOT NULL AND NOT (state = 'removed' AND has_joined);
 COMMENT ON TABLE transactions IS
     'Each movement once. pending becomes active or removed, never shadow; active becomes shadow; shadow active again;
      removed pending or active. amount and the texts are what people see; bank_values is what the bank says now where a

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from bankfeed import metrics
 from bankfeed.aggregators import ListedAccount
-from bankfeed.db import Connection, account, connection, event, plan_for_bulk, pull, transaction
+from bankfeed.db import Connection, account, connection, doubt, event, plan_for_bulk, pull, transaction
 from bankfeed.db.account import Locked
 from bankfeed.db.connection import Lease, RefreshTarget
 from bankfeed.db.event import OutboundEvent
@@ -64,11 +64,12 @@ async def commit_pull(
     reported: Pull,
     *,
     finish: Finish | None,
+    beside: Sequence[ListedAccount] = (),
     now: datetime | None = None,
 ) -> Changes:
     """Reconcile one account's pull and commit all that follows from it; return the plan.
 
-    With `finish` the end of the refresh is committed too, unless the pull failed. `now` is Postgres' clock where None.
+    `beside` is all that the login lists. With `finish` the end of the refresh is committed too, unless the pull failed. `now` is Postgres' clock where None.
     Raises LeaseLost where another worker holds the connection now; then nothing is written.
     """
     async with context.database.tenant(lease.customer_id) as conn:
@@ -76,9 +77,9 @@ async def commit_pull(
         now = now or clock
         await plan_for_bulk(conn)
         ends = (*finish.gone, *finish.unconfirmed) if finish is not None else ()
-        kin = await find_kin(conn, lease, target, listed, reported, also_locked=ends)
+        kin = await find_kin(conn, lease, target, listed, reported, beside=beside, also_locked=ends)
         if kin.same is not None:
-            await return_to(conn, lease, target, listed, kin.same, at=now)
+            await return_to(conn, lease, target, listed, kin.same)
         locked = await account.lock_account(
             conn,
             lease,
@@ -89,7 +90,9 @@ async def commit_pull(
             type=listed.type,
             currency=listed.currency,
         )
-        changes = await _plan(conn, lease, locked, reported, now=now)
+        if locked.is_new:  # what an earlier account has in common with it is no question any more
+            await doubt.mark_accounts_moot(conn, lease.customer_id, locked.id, at=now)
+        changes = await _plan(conn, lease, locked, reported, kin, now=now)
         await _write(conn, lease, target, locked, reported, changes, kin)
         events = _events(lease, target, locked, changes, at=now)
         if finish is not None and changes.verdict in (Verdict.APPLIED, Verdict.HELD):
@@ -115,7 +118,7 @@ async def commit_finish(context: Context, lease: Lease, target: RefreshTarget, f
         context.waker.wake(Wake.DELIVER)
 
 
-async def _plan(conn: Connection, lease: Lease, locked: Locked, reported: Pull, *, now: datetime) -> Changes:
+async def _plan(conn: Connection, lease: Lease, locked: Locked, reported: Pull, kin: Kin, *, now: datetime) -> Changes:
     known = await transaction.list_known(conn, lease.customer_id, locked.id, pull=reported)
     held = await pull.list_held_pulls(
         conn,
@@ -125,7 +128,14 @@ async def _plan(conn: Connection, lease: Lease, locked: Locked, reported: Pull, 
         until=reported.at - CONFIRMED_AFTER,
         at=reported.at,
     )
-    past = Past(last_at=locked.last_pulled_at, held=held, balance=locked.balance)
+    earliest_on = await transaction.find_earliest_on(conn, lease.customer_id, locked.id)
+    past = Past(
+        last_at=locked.last_pulled_at,
+        held=held,
+        balance=locked.balance,
+        is_relinked=kin.same is not None,
+        earliest_on=earliest_on,
+    )
     if len(known) + len(reported.rows) > LARGE_PLAN_ROWS:
         return await asyncio.to_thread(reconcile, known, reported, now=now, past=past, policy=locked.policy)
     return reconcile(known, reported, now=now, past=past, policy=locked.policy)

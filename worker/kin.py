@@ -1,4 +1,6 @@
-"""Whether the account of a first pull was linked before (rule 11): then it goes on as the old one, with all its rows.
+"""Whether a new account was linked before (rule 11): then it goes on as the old one, with all its rows.
+
+The first pull with rows tells. Where the old account is closed only later, a person is asked at the next pull.
 
 In the transaction of hand-over (b), before the account's own lock. What nobody can tell becomes a doubt.
 """
@@ -10,9 +12,9 @@ from datetime import datetime
 from bankfeed.aggregators import ListedAccount
 from bankfeed.db import Connection, account, doubt, relink, transaction
 from bankfeed.db.connection import Lease, RefreshTarget
-from bankfeed.db.relink import Earlier
+from bankfeed.db.relink import Earlier, Own
 from bankfeed.model import AccountId, Pull, PullId
-from bankfeed.reconcile.adoption import Identity, Kinship, judge
+from bankfeed.reconcile.adoption import Identity, Kinship, choose, judge, list_unsure
 from bankfeed.reconcile.suspicion import find_failure
 
 
@@ -31,47 +33,67 @@ async def find_kin(
     listed: ListedAccount,
     reported: Pull,
     *,
+    beside: Sequence[ListedAccount],
     also_locked: Sequence[AccountId],
 ) -> Kin:
     """Judge the closed accounts that this one may be, the latest closed first, under their locks.
 
-    `also_locked` are the other accounts that this transaction changes: all are locked by id, in one go.
+    `beside` is what the login lists. `also_locked` are the other accounts that this transaction changes: all are locked
+    by id, in one go.
     """
-    earlier = () if find_failure(reported) else await _list_earlier(conn, lease, target, listed)
-    await account.lock_accounts(conn, lease.customer_id, (*also_locked, *(each.id for each in earlier)))
+    own, earlier = (None, ()) if find_failure(reported) else await _list_earlier(conn, lease, target, listed)
+    owns = (own.id,) if own is not None and earlier else ()
+    await account.lock_accounts(conn, lease.customer_id, (*also_locked, *owns, *(each.id for each in earlier)))
     if earlier:  # one may have been opened again before the lock
-        closed = await _list_earlier(conn, lease, target, listed)
+        own, closed = await _list_earlier(conn, lease, target, listed)
         earlier = tuple(each for each in earlier if each in closed)
-    unsure = []
-    for each in earlier:
-        kinship = await _judge(conn, lease, each, listed, reported)
-        if kinship is Kinship.SAME:
-            return Kin(same=each.id)
-        if kinship is Kinship.UNSURE:
-            unsure.append(each.id)
-    return Kin(unsure=tuple(unsure))
+    has_rows = own is not None and own.has_rows
+    if not earlier or not (has_rows or reported.rows):
+        return Kin()
+    judged = [(each.id, await _judge(conn, lease, each, listed, reported)) for each in earlier]
+    if has_rows:
+        return Kin(unsure=list_unsure(judged))
+    is_alone = await _is_alone(conn, lease, earlier[0].identity.institution, listed, beside)
+    same, unsure = choose(judged, is_alone=is_alone)
+    return Kin(same=same, unsure=unsure)
 
 
 async def _list_earlier(
     conn: Connection, lease: Lease, target: RefreshTarget, listed: ListedAccount
-) -> tuple[Earlier, ...]:
-    return await relink.list_earlier(conn, lease, source_id=target.source_id, account_ref=listed.account_ref)
+) -> tuple[Own | None, tuple[Earlier, ...]]:
+    own = await relink.find_own(conn, lease, source_id=target.source_id, account_ref=listed.account_ref)
+    return own, await relink.list_earlier(conn, lease, own, currency=listed.currency)
 
 
 async def _judge(conn: Connection, lease: Lease, earlier: Earlier, listed: ListedAccount, reported: Pull) -> Kinship:
-    new = Identity(institution=earlier.identity.institution, type=listed.type, number=listed.number_display)
     known = await transaction.list_known(conn, lease.customer_id, earlier.id, pull=reported)
-    return judge(earlier.identity, new, known, reported)
+    return judge(earlier.identity, _identify(listed, earlier.identity.institution), known, reported)
+
+
+async def _is_alone(
+    conn: Connection, lease: Lease, institution: str, listed: ListedAccount, beside: Sequence[ListedAccount]
+) -> bool:
+    """Tell whether no other open account, nor another one of the login, has the facts of this one."""
+    others = [
+        _identify(each, institution)
+        for each in beside
+        if each.account_ref != listed.account_ref and each.currency == listed.currency
+    ]
+    others += await relink.list_open(conn, lease, besides=listed.account_ref, currency=listed.currency)
+    return _identify(listed, institution).facts not in [each.facts for each in others]
+
+
+def _identify(listed: ListedAccount, institution: str) -> Identity:
+    return Identity(institution=institution, type=listed.type, number=listed.number_display)
 
 
 async def return_to(
-    conn: Connection, lease: Lease, target: RefreshTarget, listed: ListedAccount, earlier: AccountId, *, at: datetime
+    conn: Connection, lease: Lease, target: RefreshTarget, listed: ListedAccount, earlier: AccountId
 ) -> None:
     """Give a closed account its new login and id, so that the pull goes on where the last one ended."""
     ref, source_id = listed.account_ref, target.source_id
     await relink.mark_ref_adopted(conn, lease, source_id=source_id, account_ref=ref, into=earlier)
     await relink.move_account(conn, lease, earlier, source_id=source_id, account_ref=ref)
-    await doubt.mark_accounts_moot(conn, lease.customer_id, [earlier], at=at)
 
 
 async def ask_about(

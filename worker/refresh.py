@@ -132,7 +132,7 @@ class _Refresh:
         pullable = [each for each in listed if not each.status_code]
         for each in pullable:
             is_last = each is pullable[-1] and not self.failures
-            await self._take(each, time_zone, finish=self._finish(listed, gone) if is_last else None)
+            await self._take(each, time_zone, beside=listed, finish=self._finish(listed, gone) if is_last else None)
         if self.failures or not pullable:
             await commit_finish(self.context, self.lease, self.target, self._finish(listed, gone))
 
@@ -145,11 +145,15 @@ class _Refresh:
                 raise
             return ()
 
-    async def _take(self, listed: ListedAccount, time_zone: str | None, *, finish: Finish | None) -> None:
+    async def _take(
+        self, listed: ListedAccount, time_zone: str | None, *, beside: Sequence[ListedAccount], finish: Finish | None
+    ) -> None:
         """Pull and commit one account. What is wrong with it is noted, and the next one has its turn."""
         try:
             pull = await self._pull(listed, time_zone)
-            changes = await commit_pull(self.context, self.lease, self.target, listed, pull, finish=finish)
+            changes = await commit_pull(
+                self.context, self.lease, self.target, listed, pull, beside=beside, finish=finish
+            )
         except (AggregatorError, RefusedData) as error:
             self.failures.append(str(error))
         except (LeaseLost, Unavailable):

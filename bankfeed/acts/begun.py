@@ -34,6 +34,13 @@ class Begun:
             raise _missing(row_id)
         return rows[0]
 
+    async def get_standing(self, row_id: TransactionId) -> Known:
+        """Read the row that one stands in now: itself, or the one that it was merged into. Raises NotFound."""
+        row = await self.get_row(row_id)
+        while row.merged_into is not None:
+            row = await self.get_row(row.merged_into)
+        return row
+
     async def get_lived(self, row_id: TransactionId) -> Lived:
         """Read a row of the account with what happened to it. Raises NotFound."""
         lives = await history.list_lived(self.conn, self.customer_id, self.account.id, [row_id])

@@ -34,8 +34,8 @@ async def decide(
         row_id = asked.transaction_id
         if row_id is None or choice_id not in (row_id, *asked.candidates):
             raise ActRefused(f"expected a candidate of doubt {doubt_id}, got row {choice_id}")
-        changes = acts.decide(await begun.get_row(row_id), await begun.get_row(choice_id))
-        return await _answer(begun, asked, changes, "kept" if choice_id == row_id else "moved")
+        row, choice = await begun.get_standing(row_id), await begun.get_standing(choice_id)
+        return await _answer(begun, asked, acts.decide(row, choice), "kept" if choice.id == row.id else "moved")
 
 
 async def keep_apart(
@@ -52,11 +52,15 @@ async def adopt(
 ) -> ActId:
     """Answer a doubt about an account: it is the earlier one, which opens again and takes its rows. That is final.
 
-    The earlier account goes on with the newer one's login; the newer one is closed. Raises NotFound.
+    The earlier account goes on with the newer one's login; the newer one is closed. Raises NotFound; ActRefused where
+    the earlier one was opened again, or is a part of another one.
     """
     async with database.tenant(customer_id) as conn:
         begun, asked, younger = await _lock_both(conn, customer_id, doubt_id, actor=actor, at=at)
         older = begun.account.id
+        newer = await account.lock_acted_on(conn, customer_id, younger)
+        if begun.account.state != "closed" or begun.account.adopted_into or newer.adopted_into:
+            raise ActRefused(f"expected an earlier account that is closed, got {older} of doubt {doubt_id}")
         olds = await transaction.list_ids(conn, customer_id, older)
         news = await transaction.list_ids(conn, customer_id, younger)
         await _move(begun, younger, news)
@@ -66,7 +70,7 @@ async def adopt(
             now=begun.at,
         )
         act_id = await _answer(begun, asked, changes, "adopted")
-        await doubt.mark_accounts_moot(conn, customer_id, [older, younger], at=begun.at)
+        await doubt.mark_accounts_moot(conn, customer_id, older, gone=younger, at=begun.at)
         await begun.tell(EventType.ACCOUNT_ADDED, older)
         await begun.tell(EventType.TRANSACTIONS_REFRESHED, older)
         await begun.tell(EventType.BANK_ACCOUNT_DELETED, younger)

@@ -6,8 +6,8 @@ from bankfeed.acts.begun import Begun, begin, lock
 from bankfeed.db import Database, account, act, doubt, history, pull
 from bankfeed.db.history import Cause
 from bankfeed.errors import ActRefused
-from bankfeed.model import ActId, CustomerId, EventType, PullId, TransactionId
-from bankfeed.reconcile import Rule, undo
+from bankfeed.model import ActId, CustomerId, EventType, FeedKind, PullId, TransactionId
+from bankfeed.reconcile import undo
 from bankfeed.reconcile.changes import ActKind
 from bankfeed.reconcile.undo import Lived
 
@@ -45,9 +45,10 @@ async def undo_match(
 async def undo_pull(
     database: Database, customer_id: CustomerId, pull_id: PullId, *, actor: str, at: datetime | None = None
 ) -> ActId:
-    """Take back all that a pull changed, and tell subscribers; the balance is taken anew from the next one.
+    """Take back all that a pull changed, and tell subscribers. The next refresh lists all history, and takes the balance anew.
 
-    Raises NotFound, and ActRefused where the pull was not applied, was undone, or did not come last on each of its rows.
+    Raises NotFound, and ActRefused where the pull was not applied, was undone, did not come last on each of its rows, or
+    was a delta: what a delta brought is never listed again.
     """
     async with database.tenant(customer_id) as conn:
         taken = await pull.get_pull(conn, customer_id, pull_id)
@@ -55,19 +56,22 @@ async def undo_pull(
         taken = await pull.get_pull(conn, customer_id, pull_id)  # somebody may have undone it before the lock
         if taken.outcome != "applied" or taken.undone_at is not None:
             raise ActRefused(f"expected a pull that was applied and not undone, got pull {pull_id}")
+        if taken.kind is FeedKind.DELTA:
+            raise ActRefused(f"expected a full list, which the bank gives again, got the delta {pull_id}")
         ids = await pull.list_pulled_ids(conn, customer_id, begun.account.id, pull_id)
         lives = await history.list_lived(conn, customer_id, begun.account.id, ids)
         changes = undo.undo_pull(lives, pull_id, now=begun.at)
         act_id = await begun.record(ActKind.UNDO_PULL, changes, pull=pull_id)
         await pull.mark_pull_undone(conn, customer_id, pull_id, at=begun.at)
         await account.clear_balance(conn, customer_id, begun.account.id)
+        await account.clear_history(conn, customer_id, begun.account.id)
         await begun.tell(EventType.TRANSACTIONS_REFRESHED, begun.account.id)
         return act_id
 
 
 async def _find_left(begun: Begun, lived: Lived) -> Lived | None:
     """Find the row that was joined into this one by what the feed last did to it."""
-    last = next((step for step in reversed(lived.steps) if isinstance(step.rule, Rule)), None)
+    last = undo.find_feed_step(lived.steps)
     if last is None or lived.row.id is None:
         return None
     left = await history.list_joined_ids(begun.conn, begun.customer_id, last, into=lived.row.id)

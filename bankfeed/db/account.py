@@ -253,6 +253,13 @@ async def clear_balance(conn: Connection, customer_id: CustomerId, account_id: A
     )
 
 
+async def clear_history(conn: Connection, customer_id: CustomerId, account_id: AccountId) -> None:
+    """Let the next refresh ask for all history again, as at first."""
+    await conn.execute(
+        "UPDATE accounts SET history_from_on = NULL WHERE customer_id = $1 AND id = $2", customer_id, account_id
+    )
+
+
 async def list_open_ids(
     conn: Connection, customer_id: CustomerId, connection_id: ConnectionId
 ) -> tuple[AccountId, ...]:
@@ -266,16 +273,20 @@ async def list_open_ids(
 
 
 async def mark_closed(
-    conn: Connection, customer_id: CustomerId, account_ids: Sequence[AccountId]
+    conn: Connection, customer_id: CustomerId, account_ids: Sequence[AccountId], *, at: datetime | None = None
 ) -> tuple[AccountId, ...]:
-    """Close accounts that the aggregator no longer has; return those that were open. Erases nothing."""
+    """Close accounts that the aggregator no longer has; return those that were open. Erases nothing.
+
+    `at` is now, by Postgres' clock, where None.
+    """
     rows = await conn.fetch(
         """
-        UPDATE accounts SET state = 'closed', closed_at = now(), delete_hinted_at = NULL
+        UPDATE accounts SET state = 'closed', closed_at = coalesce($3, now()), delete_hinted_at = NULL
         WHERE customer_id = $1 AND id = ANY ($2::bigint[]) AND state = 'open' RETURNING id
         """,
         customer_id,
         list(account_ids),
+        at,
     )
     return tuple(sorted(row["id"] for row in rows))
 

@@ -160,8 +160,25 @@ async def mark_moot(
     )
 
 
+async def mark_freed(
+    conn: Connection, customer_id: CustomerId, transaction_ids: Sequence[TransactionId], *, cause: Cause
+) -> None:
+    """Close the questions about rows that no act is on any more: moved by a person's act, moot after a pull."""
+    await conn.execute(
+        """
+        UPDATE doubts SET decided_at = $3, decided_by = $4,
+            decision = CASE WHEN $4::bigint IS NULL THEN 'moot' ELSE 'moved' END::doubt_decision
+        WHERE customer_id = $1 AND transaction_id = ANY ($2::bigint[]) AND decided_at IS NULL
+        """,
+        customer_id,
+        list(transaction_ids),
+        cause.at,
+        cause.act_id,
+    )
+
+
 async def mark_open_again(conn: Connection, customer_id: CustomerId, *, act_id: ActId) -> None:
-    """Open the question that an act answered, unless the same one was asked again since."""
+    """Open the questions that an act answered, but for those that were asked again since."""
     await conn.execute(
         """
         UPDATE doubts d SET decided_at = NULL, decided_by = NULL, decision = NULL
@@ -176,18 +193,19 @@ async def mark_open_again(conn: Connection, customer_id: CustomerId, *, act_id: 
 
 
 async def mark_accounts_moot(
-    conn: Connection, customer_id: CustomerId, account_ids: Sequence[AccountId], *, at: datetime
+    conn: Connection, customer_id: CustomerId, account_id: AccountId, *, gone: AccountId | None = None, at: datetime
 ) -> None:
-    """Close the questions about accounts that are no longer closed, or no longer accounts of their own."""
+    """Close the questions whether another account is this one, which is open again, and all about one that is `gone`."""
     await conn.execute(
         """
         UPDATE doubts SET decided_at = $3, decision = 'moot'
-        WHERE customer_id = $1 AND (account_id = ANY ($2::bigint[]) OR earlier_account_id = ANY ($2::bigint[]))
+        WHERE customer_id = $1 AND (earlier_account_id IN ($2, $4) OR account_id = $4)
           AND transaction_id IS NULL AND decided_at IS NULL
         """,
         customer_id,
-        list(account_ids),
+        account_id,
         at,
+        gone,
     )
 
 

@@ -40,6 +40,8 @@ async def write_changes(
     ids = await _find_new_ids(conn, customer_id, client_id, changes, new, cause)
     await _write_history(conn, customer_id, cause, old, new, ids)
     await _move_entries(conn, customer_id, client_id, changes.rows)
+    if changes.freed_ids:
+        await doubt.mark_freed(conn, customer_id, changes.freed_ids, cause=cause)
     if changes.returned_ids:
         await doubt.mark_moot(conn, customer_id, changes.returned_ids, at=cause.at)
     if changes.doubts:

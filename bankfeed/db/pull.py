@@ -9,7 +9,7 @@ import msgspec
 
 from bankfeed.db.database import Connection
 from bankfeed.errors import NotFound
-from bankfeed.model import AccountId, CustomerId, Pull, PullId, TransactionId
+from bankfeed.model import AccountId, CustomerId, FeedKind, Pull, PullId, TransactionId
 
 _MOST_HELD = 5
 
@@ -20,6 +20,7 @@ class TakenPull:
 
     id: PullId
     account_id: AccountId
+    kind: FeedKind
     outcome: str
     undone_at: datetime | None
 
@@ -139,13 +140,13 @@ async def forget_held_rows(
 async def get_pull(conn: Connection, customer_id: CustomerId, pull_id: PullId) -> TakenPull:
     """Return one pull. Raises NotFound."""
     row = await conn.fetchrow(
-        "SELECT id, account_id, outcome, undone_at FROM pulls WHERE customer_id = $1 AND id = $2",
+        "SELECT id, account_id, kind, outcome, undone_at FROM pulls WHERE customer_id = $1 AND id = $2",
         customer_id,
         pull_id,
     )
     if row is None:
         raise NotFound(f"there is no pull {pull_id}")
-    return TakenPull(**row)
+    return TakenPull(**dict(row) | {"kind": FeedKind(row["kind"])})
 
 
 async def mark_pull_undone(conn: Connection, customer_id: CustomerId, pull_id: PullId, *, at: datetime) -> None:

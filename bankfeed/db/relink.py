@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from bankfeed.db.connection import Lease
 from bankfeed.db.database import Connection
@@ -10,40 +12,86 @@ from bankfeed.reconcile.adoption import Identity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Own:
+    """The account that an aggregator's id already is. `last_pulled_at` is of the last pull applied, None before one."""
+
+    id: AccountId
+    has_rows: bool
+    last_pulled_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Earlier:
-    """A closed account of the same client and institution."""
+    """A closed account of the same client, institution and currency."""
 
     id: AccountId
     identity: Identity
 
 
-async def list_earlier(conn: Connection, lease: Lease, *, source_id: SourceId, account_ref: str) -> tuple[Earlier, ...]:
-    """List the closed accounts that a new account may be, the latest closed first; () for one that has been pulled."""
+async def find_own(conn: Connection, lease: Lease, *, source_id: SourceId, account_ref: str) -> Own | None:
+    """Find the account that an aggregator's id already is, None where it is new."""
+    row = await conn.fetchrow(
+        """
+        SELECT a.id, a.last_pulled_at,
+               EXISTS (SELECT FROM transactions t WHERE t.customer_id = $1 AND t.account_id = a.id) AS has_rows
+        FROM accounts a
+        WHERE a.customer_id = $1 AND a.source_id = $2 AND a.aggregator_id = $3 AND a.adopted_into IS NULL
+        """,
+        lease.customer_id,
+        source_id,
+        account_ref,
+    )
+    return None if row is None else Own(**row)
+
+
+async def list_earlier(conn: Connection, lease: Lease, own: Own | None, *, currency: str) -> tuple[Earlier, ...]:
+    """List the closed accounts with rows that an account may be, the latest closed first.
+
+    Of one that has rows itself, `own`, those that were closed since its last pull.
+    """
+    closed_since = own.last_pulled_at if own is not None and own.has_rows else None
     rows = await conn.fetch(
         """
         SELECT a.id, a.type, a.number_display AS number, c.institution_id::text AS institution
         FROM connections own
         JOIN accounts a ON a.customer_id = $1 AND a.client_id = own.client_id AND a.state = 'closed'
-         AND a.adopted_into IS NULL AND a.last_pulled_at IS NOT NULL
+         AND a.adopted_into IS NULL AND a.id IS DISTINCT FROM $3 AND a.currency = $4
         JOIN connections c ON c.customer_id = $1 AND c.id = a.connection_id AND c.institution_id = own.institution_id
-        WHERE own.customer_id = $1 AND own.id = $2 AND NOT EXISTS (
-            SELECT FROM accounts known
-            WHERE known.customer_id = $1 AND known.source_id = $3 AND known.aggregator_id = $4
-              AND known.adopted_into IS NULL AND known.last_pulled_at IS NOT NULL)
+        WHERE own.customer_id = $1 AND own.id = $2 AND ($5::timestamptz IS NULL OR a.closed_at >= $5)
+          AND EXISTS (SELECT FROM transactions t WHERE t.customer_id = $1 AND t.account_id = a.id)
         ORDER BY a.closed_at DESC, a.id DESC
         """,
         lease.customer_id,
         lease.connection_id,
-        source_id,
-        account_ref,
+        None if own is None else own.id,
+        currency,
+        closed_since,
     )
-    return tuple(
-        Earlier(
-            id=row["id"],
-            identity=Identity(institution=row["institution"], type=row["type"], number=row["number"]),
-        )
-        for row in rows
+    return tuple(Earlier(id=row["id"], identity=_read_identity(row)) for row in rows)
+
+
+async def list_open(conn: Connection, lease: Lease, *, besides: str, currency: str) -> tuple[Identity, ...]:
+    """List what the open accounts of the lease's client at its institution are known by; not of the one of id `besides`."""
+    rows = await conn.fetch(
+        """
+        SELECT a.type, a.number_display AS number, c.institution_id::text AS institution
+        FROM connections own
+        JOIN accounts a ON a.customer_id = $1 AND a.client_id = own.client_id AND a.state = 'open'
+         AND a.aggregator_id <> $3 AND a.currency = $4
+        JOIN connections c ON c.customer_id = $1 AND c.id = a.connection_id AND c.institution_id = own.institution_id
+        WHERE own.customer_id = $1 AND own.id = $2
+        ORDER BY a.id
+        """,
+        lease.customer_id,
+        lease.connection_id,
+        besides,
+        currency,
     )
+    return tuple(_read_identity(row) for row in rows)
+
+
+def _read_identity(row: Any) -> Identity:
+    return Identity(institution=row["institution"], type=row["type"], number=row["number"])
 
 
 async def mark_ref_adopted(

@@ -47,7 +47,7 @@ class Written:
 async def list_known(
     conn: Connection, customer_id: CustomerId, account_id: AccountId, *, pull: Pull
 ) -> tuple[Known, ...]:
-    """Read what a pull may concern: the window and its margins, its ids, pendings and tombstones. Never the whole account.
+    """Read what a pull may concern: its days and margins, ids, pendings and tombstones. Never the whole account.
 
     In a transaction that plans for bulk; ids go by ANY, and what is beside the rows is read apart, never joined.
     """
@@ -69,6 +69,8 @@ async def _list_concerned(
         SELECT id FROM transactions
         WHERE customer_id = $1 AND account_id = $2 AND transacted_on BETWEEN $3 AND $4
         UNION
+        SELECT id FROM transactions WHERE customer_id = $1 AND account_id = $2 AND transacted_on = ANY ($7::date[])
+        UNION
         SELECT id FROM transactions WHERE customer_id = $1 AND account_id = $2 AND aggregator_id = ANY ($5::text[])
         UNION
         SELECT transaction_id FROM transaction_aliases
@@ -78,6 +80,9 @@ async def _list_concerned(
         UNION
         SELECT id FROM transactions
         WHERE customer_id = $1 AND account_id = $2 AND state = 'removed' AND removed_at > $6
+        UNION
+        SELECT id FROM transactions
+        WHERE customer_id = $1 AND account_id = $2 AND merged_into IS NOT NULL AND NOT (state = 'removed' AND has_joined)
         """,
         customer_id,
         account_id,
@@ -85,8 +90,26 @@ async def _list_concerned(
         _days_after(pull.to_on, _NEAR_DAYS),
         ids,
         pull.at - timedelta(days=_TOMBSTONE_DAYS),
+        _list_days_outside(pull),
     )
     return [row["id"] for row in rows]
+
+
+def _list_days_outside(pull: Pull) -> list[date]:
+    """List the days near what a pull lists outside its window: some days, so that one old row fetches no long history."""
+    listed = {row.values.transacted_on for row in pull.rows}
+    outside = [on for on in listed if not pull.from_on <= on <= pull.to_on]
+    ordinals = {on.toordinal() + days for on in outside for days in range(-_NEAR_DAYS, _NEAR_DAYS + 1)}
+    return [date.fromordinal(each) for each in sorted(ordinals) if 1 <= each <= date.max.toordinal()]
+
+
+async def find_earliest_on(conn: Connection, customer_id: CustomerId, account_id: AccountId) -> date | None:
+    """Return the day of an account's first row, None where it has none."""
+    return await conn.fetchval(  # type: ignore[no-any-return]
+        "SELECT min(transacted_on) FROM transactions WHERE customer_id = $1 AND account_id = $2",
+        customer_id,
+        account_id,
+    )
 
 
 async def list_rows(

@@ -12,7 +12,7 @@ from bankfeed.reconcile import claims, doubts, groups, identity, outcome, suspic
 from bankfeed.reconcile.balance import check_balance
 from bankfeed.reconcile.board import Board
 from bankfeed.reconcile.changes import Change, ChangeKind, Changes, Doubt, Past, Rule, Verdict
-from bankfeed.reconcile.policy import erase_shadows
+from bankfeed.reconcile.policy import erase_lingering, erase_shadows
 
 __all__ = ["Change", "ChangeKind", "Changes", "Doubt", "Past", "Rule", "Verdict", "match", "reconcile"]
 
@@ -29,31 +29,33 @@ def reconcile(
 ) -> Changes:
     """Plan what a pull changes in one account.
 
-    `known` holds at least: the account's rows dated in the pull's window and 14 days around it, all its visible pending
-    rows, the rows that ever had an id of the pull, tombstones (removed in the last 30 days), and all deleted and merged
-    rows of that span; for the balance, also those posted since `past.balance`. Anything more changes nothing. `policy`
+    `known` holds at least: the account's rows dated in the pull's window and 14 days around it and around what it lists
+    outside of it, all its visible pending rows, the rows that ever had an id of the pull, tombstones (removed in the
+    last 30 days), all deleted rows of that span, and all that a person merged; for the balance, also those posted since `past.balance`. Anything more changes nothing. `policy`
     says only whether shadow rows keep their values. Safe to repeat: the same pull again has no rows.
     """
     refusal = _refuse(reported, past)
     if refusal is not None:
         return refusal
-    board = match(known, reported, now=now)
+    board = match(known, reported, now=now, is_relinked=past.is_relinked)
     doubtful = suspicion.find_suspicion(board)
     if doubtful and not _is_confirmed(board, past):
         return Changes(verdict=Verdict.HELD, reason=doubtful)
+    identity.let_merged_stand(board)
     settled = outcome.conclude(board)
     rows = erase_shadows(settled.changes, policy)
+    rows += erase_lingering(outcome.list_lingering(board, settled), policy)
     return Changes(
         verdict=Verdict.APPLIED,
         rows=rows,
         doubts=doubts.find_doubts(board, settled),
-        balance=check_balance(past.balance, reported, _before_after(known, rows)),
+        balance=check_balance(past.balance, reported, _before_after(known, rows), earliest_on=past.earliest_on),
     )
 
 
-def match(known: Sequence[Known], reported: Pull, *, now: datetime) -> Board:
+def match(known: Sequence[Known], reported: Pull, *, now: datetime, is_relinked: bool = False) -> Board:
     """Pair what is reported with what is known, the surest first, and conclude nothing yet."""
-    board = Board(known, reported, now=now)
+    board = Board(known, reported, now=now, is_relinked=is_relinked)
     identity.pair_ids_with_content(board)
     identity.pair_links(board)
     identity.pair_content(board)

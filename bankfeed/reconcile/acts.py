@@ -61,6 +61,10 @@ def merge(keep: Known, drop: Known) -> Changes:
     _require_there(drop)
     if drop.is_reconciled and not keep.is_reconciled:
         raise ActRefused(f"expected to keep the reconciled row {drop.id}, got {keep.id} to keep")
+    if drop.split_into and drop.split_into != keep.split_into:
+        raise ActRefused(f"expected to drop a row that is booked whole, got row {drop.id}, which is split")
+    if drop.is_visible and not keep.is_visible:
+        raise ActRefused(f"expected to keep row {drop.id}, which the bank lists, got {keep.id} to keep, a shadow row")
     entries = (*keep.entries, *drop.entries)
     dropped = replace(drop, merged_into=keep.id, entries=())
     return plan(ActKind.MERGE, (keep, replace(keep, entries=entries)), (drop, dropped))
@@ -109,8 +113,7 @@ def decide(row: Known, choice: Known) -> Changes:
     """
     if choice.id == row.id:
         return plan(ActKind.DECIDE)
-    if choice.merged_into is not None:
-        raise ActRefused(f"expected a row that stands for itself, got {choice.id}, which was merged into another")
+    _require_there(choice)
     fits = sum(row.split_into) == choice.values.amount
     chosen = replace(
         choice,

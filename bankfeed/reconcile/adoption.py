@@ -1,6 +1,6 @@
 """Whether a newly linked account is one that was linked before, and what joins when it is (rule 11). Pure.
 
-That the client is the same and that the old account is closed, the caller knows. What is uncertain is asked, never
+That client and currency are the same and that the old account is closed, the caller knows. What is uncertain is asked, never
 guessed: one account taken for two can be joined later, two taken for one are hard to part.
 """
 
@@ -9,12 +9,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from enum import StrEnum
+from typing import TypeVar
 
 from bankfeed.model import FeedKind, Known, Pull, Reported, TransactionState, Values
 from bankfeed.reconcile import identity, texts
 from bankfeed.reconcile.board import Board, Content
 from bankfeed.reconcile.changes import Change, Changes, Doubt, Rule, Verdict
 from bankfeed.reconcile.outcome import join, kind_of, take, with_id
+
+Earlier = TypeVar("Earlier")
 
 LEAST_SHARE = 2
 """One in so many rows of the days that both lists cover has to be in both; texts and dates change on re-linking."""
@@ -24,6 +27,8 @@ class Kinship(StrEnum):
     """How a new account is related to an old one."""
 
     SAME = "same"
+    LIKELY = "likely"
+    """Institution, type and number agree; no rows speak for it or against it."""
     UNSURE = "unsure"
     """A person has to say."""
     OTHER = "other"
@@ -66,8 +71,27 @@ def judge(old: Identity, new: Identity, olds: Sequence[Known], reported: Pull) -
     overlap = _measure(olds, reported)
     if not all(one and other for one, other in facts):
         return Kinship.UNSURE if overlap.is_large else Kinship.OTHER
-    is_disputed = overlap.olds > 0 and overlap.news > 0 and not overlap.is_large
-    return Kinship.UNSURE if is_disputed else Kinship.SAME
+    if overlap.is_large:
+        return Kinship.SAME
+    return Kinship.UNSURE if overlap.olds and overlap.news else Kinship.LIKELY
+
+
+def choose(judged: Sequence[tuple[Earlier, Kinship]], *, is_alone: bool) -> tuple[Earlier | None, tuple[Earlier, ...]]:
+    """Return which closed account a new one is, None for none of them, and those that a person is asked about.
+
+    `judged` has the latest closed first. `is_alone` is whether no other open account has the new one's institution, type
+    and number: two cards may end in the same four digits.
+    """
+    found = [each for each, kinship in judged if kinship is Kinship.SAME]
+    unsure = list_unsure(judged)
+    if not found and is_alone and len(unsure) == 1 and (unsure[0], Kinship.LIKELY) in judged:
+        found = [*unsure]
+    return (found[0], ()) if found else (None, unsure)
+
+
+def list_unsure(judged: Sequence[tuple[Earlier, Kinship]]) -> tuple[Earlier, ...]:
+    """List the closed accounts that one may be which has rows of its own by now; those only a person can join."""
+    return tuple(each for each, kinship in judged if kinship is not Kinship.OTHER)
 
 
 def adopt(olds: Sequence[Known], news: Sequence[Known], *, now: datetime) -> Changes:

@@ -56,20 +56,26 @@ class BalanceCheck:
     reason: str = ""
 
 
-def check_balance(stand: Balance | None, pull: Pull, before_after: Pairs) -> BalanceCheck | None:
+def check_balance(
+    stand: Balance | None, pull: Pull, before_after: Pairs, *, earliest_on: date | None = None
+) -> BalanceCheck | None:
     """Compare what the balance and the rows have moved by since the bank stated it last. For applied pulls.
 
     `before_after` are all known and all added rows as they were before the pull (None: added by it) and as they are
-    after it, unchanged ones too: with a later day, rows posted in between come in. None where no balance was ever
-    stated; the first one is taken as it is, and nothing is checked.
+    after it, unchanged ones too: with a later day, rows posted in between come in. Added ones posted before
+    `earliest_on`, the first day known so far, are older history, which the balance had, unless it moved by them. None
+    where no balance was ever stated; the first one is taken as it is, and nothing is checked.
     """
     stated = _read_stated(pull)
     if stand is None:
         return None if stated is None else BalanceCheck(after=stated, is_checked=False)
     pairs = tuple(before_after)
+    newer = tuple(pair for pair in pairs if not _is_older_history(pair, earliest_on))
     if stated is None or stated.on <= stand.on:
-        return BalanceCheck(after=carry_on(stand, pairs), is_checked=False)
+        return BalanceCheck(after=carry_on(stand, newer), is_checked=False)
     expected = stand.moved + _moved(pairs, stand.on, stated.on)
+    if stated.amount - stand.amount != expected and len(newer) < len(pairs):
+        expected = stand.moved + _moved(newer, stand.on, stated.on)
     gap = stand.gap + (stated.amount - stand.amount) - expected
     after = replace(stated, gap=gap if abs(gap) >= _LEAST else Decimal(0))
     if not after.gap:
@@ -102,6 +108,12 @@ def _moved(pairs: Pairs, from_on: date, to_on: date) -> Decimal:
             continue  # most rows, and in a long history it shows
         moved += _contribution(after, to_on) - _contribution(before, from_on)
     return moved
+
+
+def _is_older_history(pair: tuple[Known | None, Known | None], earliest_on: date | None) -> bool:
+    """Tell whether a row is new to us only: the window was widened, or the bank serves more than it did."""
+    before, after = pair
+    return before is None and after is not None and earliest_on is not None and _posted_on(after) < earliest_on
 
 
 def _contribution(row: Known | None, on: date) -> Decimal:

@@ -6,7 +6,7 @@ order, so that the order of a list never decides). The board knows what may be p
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
@@ -56,16 +56,18 @@ class Group:
 class Board:
     """What is known, what is reported, and what has been paired. Built for one pull and thrown away after it."""
 
-    def __init__(self, known: Sequence[Known], pull: Pull, *, now: datetime) -> None:
+    def __init__(self, known: Sequence[Known], pull: Pull, *, now: datetime, is_relinked: bool = False) -> None:
         self.pull = pull
         self.now = now
         self.is_full = pull.kind is FeedKind.FULL
+        self.is_anew = is_relinked and not self.is_full  # a delta that begins again, under new ids
         self.olds = known
         self.news: list[Reported] = sorted(pull.rows, key=_canonical)
         self.new_of: dict[int, int] = {}
         self.old_of: dict[int, int] = {}
         self.rule_of: dict[int, Rule] = {}  # by old
         self.joined: dict[int, int] = {}  # the younger old -> the older one it left for
+        self.parted: dict[int, int] = {}  # merged rows that stand for themselves again -> what they were merged into
         self.groups: list[Group] = []
         self.edges: list[Edge] = []  # everything that was weighed, for finding ties afterwards
         self.has_wandering_ids = False
@@ -85,7 +87,8 @@ class Board:
             for old, row in enumerate(known)
             if row.state is not ACTIVE or old in self._window or old in self.withdrawn
         ]
-        self._list_standing()
+        if not self.is_anew:  # then what stands is listed
+            self._list_standing()
 
     # ---- what is still open -------------------------------------------------------------------------------------
 
@@ -224,9 +227,28 @@ class Board:
         self._grouped_news.update(news)
 
     def hand_over(self, tombstone: int, survivor: int) -> None:
-        """Give what a merged row was paired with to the row that it was merged into."""
-        new = self.new_of.pop(tombstone)
+        """Let a merged row and the row that it was merged into change places at the bank: both stay known."""
+        new, theirs = self.new_of.pop(tombstone), self.new_of.pop(survivor, None)
         self.pair(survivor, new, Rule.MERGED)
+        if theirs is not None:
+            self.pair(tombstone, theirs, Rule.MERGED)
+        elif not self.olds[survivor].fingerprint:
+            gone = replace(_as_reported(self.olds[survivor]), state=SHADOW)
+            self._pair_unlisted(tombstone, gone, Rule.MERGED)
+
+    def part(self, tombstone: int, survivor: int) -> None:
+        """Let a merged row stand for itself again."""
+        self.parted[tombstone] = survivor
+        self.rule_of[tombstone] = Rule.MERGED
+
+    def list_as_before(self, old: int) -> None:
+        """Add what a list does not speak of to it, as the bank said it last."""
+        self._pair_unlisted(old, _as_reported(self.olds[old]), Rule.ID_AND_CONTENT)
+
+    def _pair_unlisted(self, old: int, row: Reported, rule: Rule) -> None:
+        self.news.append(row)
+        self.ids.append(row.aggregator_id)
+        self.pair(old, len(self.news) - 1, rule)
 
     # ---- indexes ------------------------------------------------------------------------------------------------
 
@@ -240,9 +262,14 @@ class Board:
         return found
 
     def _find_withdrawn(self) -> frozenset[int]:
-        """Find the rows that a delta names as removed: by their current id, where only one row has it."""
+        """Find the rows that a delta names as removed: by their current id, where only one row has it.
+
+        A delta that begins again will never name the pending rows of before: those that it does not list are gone.
+        """
         if self.is_full:
             return frozenset()
+        if self.is_anew:
+            return frozenset(old for old, row in enumerate(self.olds) if row.state is PENDING)
         found = set()
         for aggregator_id in set(self.pull.removed_ids) - set(self._listed):
             bearers = [
@@ -266,9 +293,7 @@ class Board:
         for old, row in enumerate(self.olds):
             is_there = row.state is ACTIVE and old not in self.withdrawn and not row.has_joined and row.aggregator_ids
             if is_there and first <= row.bank_values.transacted_on <= last and not self._is_named(row):
-                self.news.append(_as_reported(row))
-                self.ids.append(row.aggregator_ids[-1])
-                self.pair(old, len(self.news) - 1, Rule.ID_AND_CONTENT)
+                self.list_as_before(old)
 
     def _is_named(self, row: Known) -> bool:
         return any(aggregator_id in self._listed for aggregator_id in row.aggregator_ids)
@@ -293,7 +318,7 @@ def _shifted(day: date, days: int) -> date:
 
 def _as_reported(row: Known) -> Reported:
     return Reported(
-        aggregator_id=row.aggregator_ids[-1],
+        aggregator_id=row.aggregator_ids[-1] if row.aggregator_ids else None,
         state=row.state,
         values=row.bank_values,
         raw_amount=row.raw_amount,

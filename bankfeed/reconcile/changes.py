@@ -1,7 +1,7 @@
 """What reconciling a pull comes to: a verdict, the rows that change and the doubts left over. Pure values."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 
 from bankfeed.model import ActId, Known, Pull, PullId, TransactionId
@@ -133,12 +133,16 @@ ACT_WORDS: dict[ActKind, str] = {
 class Past:
     """What went before in this account: `at` of the last applied pull, and the pulls held since then, in any order.
 
-    `last_at` is None where none was applied; `balance` None where none was ever stated.
+    `last_at` is None where none was applied; `balance` None where none was ever stated. `is_relinked` is true for the
+    pull by which the account turned out to be linked anew: what it lists, it lists under new ids. `earliest_on` is the day
+    of the account's first row, None where it has none.
     """
 
     last_at: datetime | None = None
     held: tuple[Pull, ...] = ()
     balance: Balance | None = None
+    is_relinked: bool = False
+    earliest_on: date | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +205,19 @@ class Changes:
     def returned_ids(self) -> tuple[TransactionId, ...]:
         """Name the rows that are back in view: what was asked when they left is answered."""
         return tuple(row.after.id for row in self.rows if row.kind is ChangeKind.RETURNED and row.after.id is not None)
+
+    @property
+    def freed_ids(self) -> tuple[TransactionId, ...]:
+        """Name the rows that no act of a person is on any more: nobody need be asked where it belongs.
+
+        A row that was merged is not among them: its acts are on the row that it was merged into, and still in question.
+        """
+        return tuple(
+            row.after.id
+            for row in self.rows
+            if row.before is not None and row.before.has_act and not row.after.has_act and row.after.merged_into is None
+            if row.after.id is not None
+        )
 
     @property
     def counts(self) -> dict[ChangeKind, int]:

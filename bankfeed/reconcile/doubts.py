@@ -41,12 +41,24 @@ Look = tuple[Decimal, date, str, TransactionState]
 
 def find_doubts(board: Board, outcome: Outcome) -> tuple[Doubt, ...]:
     """Name every act whose row left view, and every act that a tie has placed, in order of arrival."""
-    acts = [old for old in outcome.olds if board.olds[old].has_act and old not in board.joined]
+    acts = [old for old in outcome.olds if board.olds[old].has_act]
     if not acts:
         return ()
     rivals = _Rivals(board, outcome)
-    found = (_doubt(board, outcome, old, rivals) for old in sorted(acts, key=board.arrival))
+    found = (
+        _doubt_joined(board, outcome, old) if old in board.joined else _doubt(board, outcome, old, rivals)
+        for old in sorted(acts, key=board.arrival)
+    )
     return tuple(doubt for doubt in found if doubt is not None)
+
+
+def _doubt_joined(board: Board, outcome: Outcome, old: int) -> Doubt | None:
+    """Tell that a deleted posting is what a row in view posted as: it was a second copy, or the purchase itself."""
+    before, after = board.olds[old], outcome.olds[board.joined[old]]
+    if before.deleted_at is None or not after.is_visible:
+        return None
+    reason = "the row was deleted, and is the posting of one still in view, which is to be deleted too or left"
+    return Doubt(transaction=before, candidates=(after,), rule=outcome.rules[old], reason=reason)
 
 
 def _doubt(board: Board, outcome: Outcome, old: int, rivals: "_Rivals") -> Doubt | None:
@@ -62,13 +74,23 @@ def _doubt(board: Board, outcome: Outcome, old: int, rivals: "_Rivals") -> Doubt
         return Doubt(
             transaction=before, candidates=_distinct([after, *candidates]), rule=outcome.rules[old], reason=reason
         )
-    if after.is_visible and before.split_into and sum(before.split_into) != after.values.amount != before.values.amount:
-        reason = "the parts that the row is booked in no longer add up to it"
-        return Doubt(transaction=before, candidates=(after,), rule=outcome.rules[old], reason=reason)
+    misfit = _find_misfit(before, after) if after.is_visible else ""
+    if misfit:
+        shown = _distinct([after, *candidates])
+        return Doubt(transaction=before, candidates=shown, rule=outcome.rules[old], reason=misfit)
     if candidates:
         shown = _distinct([after, *candidates]) if after.is_visible else candidates
         return Doubt(transaction=before, candidates=shown, rule=Rule.TIE, reason="another row may be meant as well")
     return None
+
+
+def _find_misfit(before: Known, after: Known) -> str:
+    """Say how a row no longer is what a person booked or locked, or ""."""
+    if before.split_into and sum(before.split_into) != after.values.amount != before.values.amount:
+        return "the parts that the row is booked in no longer add up to it"
+    if after.is_reconciled and before.bank_values.amount != after.bank_values.amount != after.values.amount:
+        return "the bank changed the amount of a reconciled row"
+    return ""
 
 
 class _Rivals:
@@ -89,8 +111,17 @@ class _Rivals:
         rule = self._board.rule_of.get(old)
         if rule is not None and rule not in _GUESSES:
             return ()
-        found = [*self._grouped(old), *self._twin_rows(old), *self._other_targets(old), *self._other_claimants(old)]
+        found = [
+            *self._parted(old),
+            *self._grouped(old),
+            *self._twin_rows(old),
+            *self._other_targets(old),
+            *self._other_claimants(old),
+        ]
         return _distinct(row for row in found if row.is_visible)
+
+    def _parted(self, old: int) -> list[Known]:
+        return [self._outcome.olds[left] for left, survivor in self._board.parted.items() if survivor == old]
 
     def _grouped(self, old: int) -> list[Known]:
         return [self._outcome.news[new] for group in self._board.groups if old in group.olds for new in group.news]

@@ -227,7 +227,7 @@ def _pair_in_order(board: Board, olds: list[int], news: list[int]) -> None:
     if not olds or not news:
         return
     olds = [old for old in olds if board.may_become(old, news[0])]
-    if board.is_full:
+    if board.is_full or board.is_anew:
         _zip(board, olds, news)
     else:
         _pair_in_delta(board, olds, news)
@@ -332,6 +332,42 @@ def speak_for_survivors(board: Board) -> None:
             new = board.new_of[tombstone]
             if board.may_become(survivor, new):
                 board.hand_over(tombstone, survivor)
+
+
+def let_merged_stand(board: Board) -> None:
+    """Keep a movement in view whose row leaves, while the bank still has a row that a person merged into that one.
+
+    The survivor takes its place; one that was posted cannot take that of a pending row, which then stands for itself.
+    For pulls that are applied: what the list does not speak of stays as the bank said it last.
+    """
+    merged = [old for old, row in enumerate(board.olds) if row.merged_into is not None and _is_still_there(board, old)]
+    by_id = {row.id: old for old, row in enumerate(board.olds)} if merged else {}
+    for tombstone in sorted(merged, key=lambda old: (board.olds[old].state is not ACTIVE, board.arrival(old))):
+        survivor = _survivor(board, by_id, tombstone)
+        if survivor is None or survivor in board.parted.values() or not _is_leaving(board, survivor):
+            continue
+        if board.is_free(tombstone):
+            board.list_as_before(tombstone)
+        if board.may_become(survivor, board.new_of[tombstone]):
+            board.hand_over(tombstone, survivor)
+        else:
+            board.part(tombstone, survivor)
+
+
+def _is_still_there(board: Board, old: int) -> bool:
+    """Tell whether the bank has a row after this pull, listed or not spoken of."""
+    if old in board.new_of:
+        return board.news[board.new_of[old]].state in (ACTIVE, PENDING)
+    return board.is_free(old) and board.olds[old].state in (ACTIVE, PENDING) and not board.is_gone(old)
+
+
+def _is_leaving(board: Board, old: int) -> bool:
+    """Tell whether a row in view leaves it with this pull."""
+    if not board.olds[old].is_visible:
+        return False
+    if board.is_free(old):
+        return board.is_gone(old)
+    return old in board.new_of and board.news[board.new_of[old]].state is SHADOW
 
 
 def _has_merged(board: Board) -> bool:

@@ -1,5 +1,6 @@
 """What the rows become once everything is paired: values, ids, states and the kind of change. Pure."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -37,10 +38,19 @@ def conclude(board: Board) -> Outcome:
     return Outcome(olds=olds, rules=rules, news=news, changes=tuple(changes))
 
 
+def list_lingering(board: Board, outcome: Outcome) -> Iterator[Known]:
+    """Go through the shadow rows inside the window of a full list that it leaves as they are."""
+    return (
+        row
+        for old, row in enumerate(board.olds)
+        if row.state is SHADOW and board.is_full and board.is_in_window(old) and outcome.olds.get(old, row) == row
+    )
+
+
 def _touched(board: Board) -> list[tuple[int, Known, Rule]]:
     younger = {older: left for left, older in board.joined.items()}
     found = [
-        (old, _take_all(board, old, board.news[new], younger.get(old)), board.rule_of[old])
+        (old, _part(board, old, _take_all(board, old, board.news[new], younger.get(old))), board.rule_of[old])
         for old, new in board.new_of.items()
     ]
     found += [
@@ -55,6 +65,10 @@ def _touched(board: Board) -> list[tuple[int, Known, Rule]]:
         if board.olds[old].state in (PENDING, ACTIVE) and board.is_gone(old) and board.is_free(old)
     ]
     return found
+
+
+def _part(board: Board, old: int, row: Known) -> Known:
+    return replace(row, merged_into=None) if old in board.parted else row
 
 
 def _take_all(board: Board, old: int, reported: Reported, younger: int | None) -> Known:
@@ -156,7 +170,7 @@ def with_id(ids: tuple[str, ...], aggregator_id: str | None) -> tuple[str, ...]:
 
 
 def _leaving_rule(board: Board, row: Known) -> Rule:
-    if not board.is_full:
+    if not (board.is_full or board.is_anew):
         return Rule.NAMED_REMOVED
     return Rule.PENDING_GONE if row.state is PENDING else Rule.WITHDRAWN
 

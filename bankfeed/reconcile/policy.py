@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from bankfeed.model import Known, ShadowPolicy, ShadowVerdict, TransactionId, TransactionState, Values
 from bankfeed.reconcile import texts
-from bankfeed.reconcile.changes import Change
+from bankfeed.reconcile.changes import Change, ChangeKind, Rule
 
 _FINGERPRINT_CHARS = 32
 
@@ -46,6 +46,17 @@ def erase_shadows(changes: Iterable[Change], policy: ShadowPolicy) -> tuple[Chan
         return tuple(changes)
     erased = (_erase_after(change) for change in changes)
     return tuple(change for change in erased if change is not None)
+
+
+def erase_lingering(shadows: Iterable[Known], policy: ShadowPolicy) -> tuple[Change, ...]:
+    """Return the changes that take the values of shadow rows, which had them from before the policy or for an act."""
+    if policy is not ShadowPolicy.DELETE:
+        return ()
+    return tuple(
+        Change(kind=ChangeKind.RENAMED, rule=Rule.WITHDRAWN, before=row, after=erase(row))
+        for row in shadows
+        if not (row.fingerprint or row.has_act or row.merged_into is not None)
+    )
 
 
 def erase(row: Known) -> Known:

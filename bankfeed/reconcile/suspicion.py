@@ -1,10 +1,11 @@
 """Which pulls conclude nothing: what they lack is more likely missing from the list than from the bank (rule 9). Pure."""
 
+from collections import Counter
 from collections.abc import Set as AbstractSet
 from datetime import timedelta
 
 from bankfeed.model import Pull
-from bankfeed.reconcile.board import ACTIVE, PENDING, Board
+from bankfeed.reconcile.board import ACTIVE, PENDING, Board, Content
 
 CONFIRMED_AFTER = timedelta(hours=6)
 """How much later a second pull must be to confirm what the first one lacked."""
@@ -34,7 +35,8 @@ def find_suspicion(board: Board) -> str:
     missing = missing_rows(board)
     if _are_too_many(missing, posted):
         return f"the list lacks {len(missing)} of {len(posted)} posted rows in its window"
-    return ""
+    repeated = _repeated(board)
+    return f"the list repeats {len(repeated)} rows, id and values, as a page that shifts would" if repeated else ""
 
 
 def missing_rows(board: Board) -> frozenset[int]:
@@ -55,9 +57,21 @@ def agrees(board: Board, held: Board) -> bool:
     """
     missing = missing_rows(board)
     before = {old for old in missing_rows(held) if board.is_in_window(old)}
-    if not before <= missing or (not board.news and held.news):
+    if not before <= missing or (not board.news and held.news) or not _repeated(board) <= _repeated(held):
         return False
     return not _are_too_many(missing - before, _visible_in_window(board, is_posted=True))
+
+
+def _repeated(board: Board) -> frozenset[tuple[str, Content]]:
+    """Return what stands in the list several times with one id and the same content, more often than it is known."""
+    said = Counter(
+        (i, board.new_content(new)) for new, i in enumerate(board.ids) if i and board.trusted_id(new) is None
+    )
+    return frozenset(
+        row
+        for row, count in said.items()
+        if count > 1 and count > sum(board.old_content(old) == row[1] for old in board.olds_by_id.get(row[0], ()))
+    )
 
 
 def _are_too_many(missing: AbstractSet[int], posted: list[int]) -> bool:

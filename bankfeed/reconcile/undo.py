@@ -28,8 +28,24 @@ FEED_FIELDS = (
     "has_joined",
     "fingerprint",
 )
-ACT_FIELDS = ("entries", "is_reconciled", "deleted_at", "split_into", "shadow_verdict")
+ACT_FIELDS: dict[ActKind, tuple[str, ...]] = {
+    ActKind.LINK: ("entries",),
+    ActKind.UNLINK: ("entries",),
+    ActKind.RECONCILE: ("is_reconciled",),
+    ActKind.UNRECONCILE: ("is_reconciled",),
+    ActKind.DELETE: ("deleted_at",),
+    ActKind.RESTORE: ("deleted_at",),
+    ActKind.MERGE: ("entries", "merged_into"),
+    ActKind.UNMERGE: ("entries", "merged_into"),
+    ActKind.SPLIT: ("split_into",),
+    ActKind.UNSPLIT: ("split_into",),
+    ActKind.CONFIRM: ("shadow_verdict",),
+    ActKind.REJECT: ("shadow_verdict",),
+    ActKind.DECIDE: ("entries", "is_reconciled", "deleted_at", "split_into"),
+}
+"""What each act may change of a row, and so all that its undo brings back."""
 
+_UNDOS = frozenset({ActKind.UNDO_ACT, ActKind.UNDO_MATCH, ActKind.UNDO_PULL})
 _PAIRED = frozenset({ChangeKind.POSTED, ChangeKind.UPDATED, ChangeKind.RENAMED, ChangeKind.RETURNED})
 _BY_ID = frozenset({Rule.ID, Rule.ID_AND_CONTENT, Rule.CORRECTION})
 
@@ -47,9 +63,10 @@ def undo_match(lived: Lived, *, now: datetime, left: Lived | None = None) -> Cha
 
     The row goes back to what it was before, and out of view as the bank does not list it; the reported one stands as a
     row of its own. `left` is the younger row that was joined into this one by that match, where there was one: it
-    stands again. What people did stays on the older row; where that leaves view, a doubt asks.
+    stands again. What people did stays on the older row; where that leaves view, a doubt asks. Where the feed itself
+    named the match it goes on naming it, and is no longer heard.
     """
-    step = _last_feed_step(lived)
+    step = _require_feed_step(lived)
     before = _require_match(lived, step)
     if left is not None and left.row.merged_into != lived.row.id:
         raise ActRefused(f"expected a row that was joined into {lived.row.id}, got {left.row.id}")
@@ -65,6 +82,7 @@ def undo_match(lived: Lived, *, now: datetime, left: Lived | None = None) -> Cha
 def undo_pull(lives: Iterable[Lived], pull_id: PullId, *, now: datetime) -> Changes:
     """Take back all that a pull changed; rows that it added leave as if never listed, ids kept.
 
+    A posted one that a person worked with becomes shadow instead, which is found again however late it is listed.
     `lives` are all rows that it added or changed. The next pull applies what the bank lists then.
     """
     rows = tuple(_change(ActKind.UNDO_PULL, each.row, _before_pull(each, pull_id, now)) for each in lives)
@@ -74,38 +92,73 @@ def undo_pull(lives: Iterable[Lived], pull_id: PullId, *, now: datetime) -> Chan
 
 def undo_act(lives: Iterable[Lived], act_id: ActId) -> Changes:
     """Take back one act of a person on the rows that it changed."""
+    found = tuple(lives)
+    there = frozenset(entry for each in found for entry in each.row.entries)
     pairs = []
-    for each in lives:
-        acts = [step for step in each.steps if step.act_id is not None and isinstance(step.rule, ActKind)]
-        if not acts or acts[-1].act_id != act_id:
-            later = acts[-1].rule.value if acts else "none"
-            raise ActRefused(f"expected act {act_id} to be the last one on row {each.row.id}, got a later one: {later}")
-        if acts[-1].rule in (ActKind.UNDO_ACT, ActKind.UNDO_MATCH, ActKind.UNDO_PULL):
-            raise ActRefused("expected an act on rows, got an undo; what it undid can be done again")
-        pairs.append((each.row, _with_acts(each.row, _require_kept(each, acts[-1]))))
+    for each in found:
+        step = _require_act_step(each, act_id)
+        pairs.append((each.row, _with_acts(each.row, _require_kept(each, step), step.rule, there)))
     return plan(ActKind.UNDO_ACT, *pairs)
 
 
 def _before_pull(lived: Lived, pull_id: PullId, now: datetime) -> Known:
-    step = _last_feed_step(lived)
+    step = _require_feed_step(lived)
     if step.pull_id != pull_id:
         raise ActRefused(
             f"expected pull {pull_id} to be the last to change row {lived.row.id}, got pull {step.pull_id}"
         )
     if step.kind is ChangeKind.ADDED:
-        return replace(lived.row, state=TransactionState.REMOVED, removed_at=now, shadow_verdict=None)
+        return _unlisted(lived.row, now)
     before = _require_kept(lived, step)
     return replace(_with_feed(lived.row, before), merged_into=before.merged_into)
 
 
-def _last_feed_step(lived: Lived) -> Step:
-    """Return the last step that the feed made; one that was undone since stands in the way."""
-    for step in reversed(lived.steps):
-        if isinstance(step.rule, Rule):
-            return step
-        if step.rule in (ActKind.UNDO_MATCH, ActKind.UNDO_PULL):
-            break
-    raise ActRefused(f"expected row {lived.row.id} to have been changed by a pull since the last undo, got none")
+def _unlisted(row: Known, now: datetime) -> Known:
+    is_worked_with = row.has_act or row.merged_into is not None
+    if is_worked_with and row.state in (TransactionState.ACTIVE, TransactionState.SHADOW):
+        return replace(row, state=TransactionState.SHADOW)
+    return replace(row, state=TransactionState.REMOVED, removed_at=now, shadow_verdict=None)
+
+
+def find_feed_step(steps: Sequence[Step]) -> Step | None:
+    """Return the last step that the feed made and that stands; None where there is none, or a match was undone since."""
+    standing: list[Step] = []
+    for step in steps:
+        if step.rule is ActKind.UNDO_MATCH:
+            standing.clear()
+        elif step.rule is ActKind.UNDO_PULL:
+            del standing[-1:]
+        elif isinstance(step.rule, Rule):
+            standing.append(step)
+    return standing[-1] if standing else None
+
+
+def _find_act_step(steps: Sequence[Step]) -> Step | None:
+    """Return the last step that a person made and that stands; an adoption is one, though it goes by a rule."""
+    standing: list[Step] = []
+    for step in steps:
+        if step.rule is ActKind.UNDO_ACT:
+            del standing[-1:]
+        elif step.act_id is not None:
+            standing.append(step)
+    return standing[-1] if standing else None
+
+
+def _require_feed_step(lived: Lived) -> Step:
+    step = find_feed_step(lived.steps)
+    if step is None:
+        raise ActRefused(f"expected row {lived.row.id} to have been changed by a pull since the last undo, got none")
+    return step
+
+
+def _require_act_step(lived: Lived, act_id: ActId) -> Step:
+    if any(step.act_id == act_id and step.rule in _UNDOS for step in lived.steps):
+        raise ActRefused("expected an act on rows, got an undo; what it undid can be done again")
+    step = _find_act_step(lived.steps)
+    if step is None or step.act_id != act_id:
+        later = step.rule.value if step is not None else "none"
+        raise ActRefused(f"expected act {act_id} to be the last one on row {lived.row.id}, got a later one: {later}")
+    return step
 
 
 def _require_match(lived: Lived, step: Step) -> Known:
@@ -121,22 +174,37 @@ def _require_kept(lived: Lived, step: Step) -> Known:
 
 
 def _with_feed(row: Known, before: Known) -> Known:
-    """Return a row with the feed's side of how it was."""
+    """Return a row with the feed's side of how it was; one that a person works with keeps values that were erased then."""
+    if before.fingerprint and row.has_act:
+        before = replace(
+            before,
+            bank_values=row.bank_values,
+            raw_amount=row.raw_amount,
+            raw_transacted_at=row.raw_transacted_at,
+            fingerprint="",
+        )
     fields: dict[str, Any] = {name: getattr(before, name) for name in FEED_FIELDS}
     if before.state is not TransactionState.SHADOW:
         fields["shadow_verdict"] = None
     return replace(row, values=row.values if row.is_reconciled else before.bank_values, **fields)
 
 
-def _with_acts(row: Known, before: Known) -> Known:
-    """Return a row with the person's side of how it was; a lock that comes back shows what it locked."""
-    fields: dict[str, Any] = {name: getattr(before, name) for name in ACT_FIELDS}
-    if row.state is not TransactionState.SHADOW:
-        fields["shadow_verdict"] = None
-    if before.is_reconciled is not row.is_reconciled:
+def _with_acts(row: Known, before: Known, act: Rule | ActKind, there: frozenset[str]) -> Known:
+    """Return a row as it was before an act, in what the act may change; a lock that comes back shows what it locked.
+
+    `there` are the entries on the act's rows now: one that no act took off and that is not there was voided since. A
+    verdict that a return of the row has ended, and a merge that the engine made since, stay as they are.
+    """
+    fields: dict[str, Any] = {name: getattr(before, name) for name in ACT_FIELDS.get(ActKind(act), ())}
+    if "entries" in fields and act is not ActKind.UNLINK:
+        fields["entries"] = tuple(entry for entry in before.entries if entry in there)
+    if row.shadow_verdict is None:
+        fields.pop("shadow_verdict", None)
+    if fields.get("is_reconciled", row.is_reconciled) is not row.is_reconciled:
         fields["values"] = before.values if before.is_reconciled else row.bank_values
-    is_joined = row.state is TransactionState.REMOVED and row.has_joined
-    return replace(row, merged_into=row.merged_into if is_joined else before.merged_into, **fields)
+    if row.state is TransactionState.REMOVED and row.has_joined:
+        fields.pop("merged_into", None)
+    return replace(row, **fields)
 
 
 def _stand_alone(row: Known, before: Known, step: Step, left: Lived | None) -> Known:
@@ -154,6 +222,8 @@ def _stand_alone(row: Known, before: Known, step: Step, left: Lived | None) -> K
         raw_amount=row.raw_amount,
         raw_transacted_at=row.raw_transacted_at,
         removed_at=row.removed_at,
+        has_joined=step.rule
+        is Rule.LINK,  # the feed goes on naming the pending row: the posting must not join it again
     )
     if left is None:
         return alone

@@ -10,9 +10,20 @@ from datetime import datetime
 from decimal import Decimal
 
 from bankfeed.errors import ActRefused, NotFound
-from bankfeed.model import AccountId, ActId, DoubtId, Known, Pull, PullId, ShadowPolicy, TransactionId, TransactionState
-from bankfeed.reconcile import Changes, Past, Rule, Verdict, acts, adoption, reconcile, undo
-from bankfeed.reconcile.adoption import Identity, Kinship, judge
+from bankfeed.model import (
+    AccountId,
+    ActId,
+    DoubtId,
+    FeedKind,
+    Known,
+    Pull,
+    PullId,
+    ShadowPolicy,
+    TransactionId,
+    TransactionState,
+)
+from bankfeed.reconcile import Changes, Past, Verdict, acts, adoption, reconcile, undo
+from bankfeed.reconcile.adoption import Identity, choose, judge, list_unsure
 from bankfeed.reconcile.changes import ActKind, Step
 from bankfeed.reconcile.suspicion import find_failure
 from bankfeed.reconcile.undo import Lived
@@ -26,6 +37,7 @@ class TakenPull:
 
     account: Account
     at: datetime
+    kind: FeedKind
     changes: Changes
     row_ids: tuple[TransactionId, ...] = ()
     is_undone: bool = False
@@ -33,14 +45,14 @@ class TakenPull:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Act:
-    """What a person did, and to which rows. `answered` is the doubt that it decided; a final act stands for good."""
+    """What a person did, and to which rows. `answered` are the doubts that it closed; a final act stands for good."""
 
     id: ActId
     kind: ActKind
     at: datetime
     changes: Changes
     row_ids: tuple[TransactionId, ...] = ()
-    answered: Question | None = None
+    answered: tuple[Question, ...] = ()
     is_final: bool = False
     is_undone: bool = False
 
@@ -104,23 +116,33 @@ class Book:
         if account.is_open and account.name == name:
             account.is_open = False
             self._closed.append(account)
+            for other in self.accounts:
+                other.judged_ids.discard(account.id)
 
     def pull(self, name: str, pull: Pull) -> Changes:
-        """Reconcile a pull and store what it changes. The first one tells whether the account is an earlier one.
+        """Reconcile a pull and store what it changes. The first with rows tells whether the account is an earlier one.
 
         A pull that comes after its account left changes nothing. Raises NotFound.
         """
         account = self.account(name)
         if not account.is_open or account.name != name:
             return Changes(verdict=Verdict.STALE, reason="the account was unlinked before")
-        if not account.is_judged and not find_failure(pull):
-            account = self._find_earlier(account, pull)
+        earlier, unsure = self._find_kin(account, pull)
+        if earlier is not None:
+            self._take_over(earlier, account)
+            account = earlier
         known = tuple(account.rows.values())
-        changes = reconcile(known, pull, now=pull.at, past=account.past, policy=self.policy)
+        earliest_on = min((row.values.transacted_on for row in known), default=None)
+        past = replace(account.past, is_relinked=earlier is not None, earliest_on=earliest_on)
+        changes = reconcile(known, pull, now=pull.at, past=past, policy=self.policy)
         account.past = _next_past(account.past, pull, changes)
+        if changes.verdict is Verdict.APPLIED:
+            account.judged_ids.update(each.id for each in self._closed)
+            self.questions.ask_about(account, unsure, at=pull.at)
         pull_id = PullId(len(self.pulls) + 1)
+        self.questions.drop_freed(changes.freed_ids)
         row_ids = self._write(changes, Origin(at=pull.at, pull_id=pull_id), account=account)
-        self.pulls[pull_id] = TakenPull(account=account, at=pull.at, changes=changes, row_ids=row_ids)
+        self.pulls[pull_id] = TakenPull(account=account, at=pull.at, kind=pull.kind, changes=changes, row_ids=row_ids)
         return changes
 
     # ---- what a person does ---------------------------------------------------------------------------------------
@@ -187,13 +209,15 @@ class Book:
         question = self.questions.find_row_question(doubt_id)
         if choice_id not in question.choices:
             raise ActRefused(f"expected a candidate of doubt {doubt_id}, got row {choice_id}")
-        changes = acts.decide(self.row(question.row_id), self.row(choice_id))
+        changes = acts.decide(self._standing(question.row_id), self._standing(choice_id))
         return self._answer(question, changes, at=at)
 
     def adopt(self, doubt_id: DoubtId, *, at: datetime) -> Act:
         """Answer a doubt about an account: it is the earlier one, which takes its rows. That cannot be taken back."""
         asked = self.questions.find_account_question(doubt_id)
         account, earlier = asked.account, asked.earlier
+        if earlier.is_open or account not in self.accounts or earlier not in self.accounts:
+            raise ActRefused(f"expected an earlier account that is closed, got {earlier.id} of doubt {doubt_id}")
         changes = adoption.adopt(tuple(earlier.rows.values()), tuple(account.rows.values()), now=at)
         act = self._answer(asked, changes, at=at)
         act.is_final = True
@@ -218,8 +242,8 @@ class Book:
             raise ActRefused(f"expected an act that can be taken back, got {act_id}")
         undone = self._act(ActKind.UNDO_ACT, undo.undo_act(self._lives(act.row_ids), act_id), at=at)
         act.is_undone = True
-        if act.answered is not None:
-            self.questions.reopen(act.answered)
+        for question in act.answered:
+            self.questions.reopen(question)
         return undone
 
     def undo_match(self, row_id: TransactionId, *, at: datetime) -> Act:
@@ -235,6 +259,8 @@ class Book:
             raise NotFound(f"expected the id of a pull, got {pull_id}")
         if taken.changes.verdict is not Verdict.APPLIED or taken.is_undone:
             raise ActRefused(f"expected a pull that was applied and not undone, got {pull_id}")
+        if taken.kind is FeedKind.DELTA:
+            raise ActRefused(f"expected a full list, which the bank gives again, got the delta {pull_id}")
         changes = undo.undo_pull(self._lives(taken.row_ids), pull_id, now=at)
         act = self._act(ActKind.UNDO_PULL, changes, at=at)
         taken.is_undone = True
@@ -243,16 +269,17 @@ class Book:
 
     # ---- how ------------------------------------------------------------------------------------------------------
 
-    def _act(self, kind: ActKind, changes: Changes, *, at: datetime, answered: Question | None = None) -> Act:
+    def _act(self, kind: ActKind, changes: Changes, *, at: datetime, answered: tuple[Question, ...] = ()) -> Act:
         self._journal.require_free_entries(changes)
         act_id = ActId(len(self.acts) + 1)
+        answered += self.questions.drop_freed(changes.freed_ids)
         row_ids = self._write(changes, Origin(at=at, act_id=act_id))
         act = Act(id=act_id, kind=kind, at=at, changes=changes, row_ids=row_ids, answered=answered)
         self.acts[act_id] = act
         return act
 
     def _answer(self, asked: Question, changes: Changes, *, at: datetime) -> Act:
-        act = self._act(ActKind.DECIDE, changes, at=at, answered=asked)
+        act = self._act(ActKind.DECIDE, changes, at=at, answered=(asked,))
         self.questions.close(asked.id)
         return act
 
@@ -264,6 +291,13 @@ class Book:
             stored = {change.after: row_id for change, row_id in zip(changes.rows, row_ids, strict=True)}
             self.questions.ask(changes.doubts, stored, at=origin.at)
         return row_ids
+
+    def _standing(self, row_id: TransactionId) -> Known:
+        """Return the row that one stands in now: itself, or the one that it was merged into."""
+        row = self.row(row_id)
+        while row.merged_into is not None:
+            row = self.row(row.merged_into)
+        return row
 
     def _lives(self, row_ids: Sequence[TransactionId]) -> list[Lived]:
         return [self._journal.lived(row_id) for row_id in row_ids]
@@ -278,23 +312,31 @@ class Book:
                     return left
         return None
 
-    def _find_earlier(self, account: Account, pull: Pull) -> Account:
-        """Return the account that a first pull is of: an earlier one that it continues, or this one.
+    def _find_kin(self, account: Account, pull: Pull) -> tuple[Account | None, tuple[Account, ...]]:
+        """Return the closed account that a new one is, None where it is none, and those that a person is asked about.
 
-        Where nobody can tell, it is this one, and a person is asked.
+        Of an account with rows only those that closed since its last pull; they are asked about.
         """
-        account.is_judged = True
-        unsure = []
-        for earlier in reversed(self._closed):
-            kinship = _judge(earlier, account, pull)
-            if kinship is Kinship.SAME:
-                self._take_over(earlier, account)
-                return earlier
-            if kinship is Kinship.UNSURE:
-                unsure.append(earlier)
-        for earlier in unsure:
-            self.questions.ask_about(account, earlier, at=pull.at)
-        return account
+        if find_failure(pull) or not (account.rows or pull.rows):
+            return None, ()
+        judged = [
+            (each, judge(each.identity, account.identity, tuple(each.rows.values()), pull))
+            for each in reversed(self._closed)
+            if each.rows and each.currency == account.currency
+            if not (account.rows and each.id in account.judged_ids)
+        ]
+        if account.rows:
+            return None, list_unsure(judged)
+        return choose(judged, is_alone=self._is_alone(account))
+
+    def _is_alone(self, account: Account) -> bool:
+        """Tell whether no other open account has the facts of this one."""
+        facts = account.identity.facts, account.currency
+        return all(
+            (each.identity.facts, each.currency) != facts
+            for each in self.accounts
+            if each.is_open and each is not account
+        )
 
     def _take_over(self, earlier: Account, account: Account) -> None:
         """Let an earlier account be what a newly linked one is; the new one is no account of its own any more."""
@@ -305,15 +347,9 @@ class Book:
         ]
         self.accounts.remove(account)
         self.names = {name: earlier if found is account else found for name, found in self.names.items()}
-        self.questions.drop_account(account)
+        self.questions.drop_account(account, earlier)
         for taken in self.pulls.values():
             taken.account = earlier if taken.account is account else taken.account
-
-
-def _judge(earlier: Account, account: Account, pull: Pull) -> Kinship:
-    if not earlier.rows or earlier.currency != account.currency:
-        return Kinship.OTHER
-    return judge(earlier.identity, account.identity, tuple(earlier.rows.values()), pull)
 
 
 def _next_past(past: Past, pull: Pull, changes: Changes) -> Past:
@@ -327,5 +363,5 @@ def _next_past(past: Past, pull: Pull, changes: Changes) -> Past:
 
 def _last_match(steps: Sequence[Step]) -> tuple[PullId | None, ActId | None] | None:
     """Name the pull, or the adoption, that changed a row last."""
-    made = [(step.pull_id, step.act_id) for step in steps if isinstance(step.rule, Rule)]
-    return made[-1] if made else None
+    step = undo.find_feed_step(steps)
+    return None if step is None else (step.pull_id, step.act_id)

@@ -17,7 +17,8 @@ from bankfeed.reconcile.undo import Lived
 class Account:
     """One account: what it is known by, its rows, and what went before.
 
-    `name` is the newest that it was linked under. `is_judged` is true once a pull said whether it is an earlier one.
+    `name` is the newest that it was linked under. `judged_ids` are the closed accounts of which its pulls said
+    whether it is one of them.
     """
 
     id: AccountId
@@ -25,7 +26,7 @@ class Account:
     identity: Identity
     currency: str
     is_open: bool = True
-    is_judged: bool = False
+    judged_ids: set[AccountId] = field(default_factory=set)
     rows: dict[TransactionId, Known] = field(default_factory=dict)
     past: Past = field(default_factory=Past)
 

@@ -85,10 +85,13 @@ class Questions:
             )
             self.reopen(question)
 
-    def ask_about(self, account: Account, earlier: Account, *, at: datetime) -> None:
-        """Open the question whether an account is an earlier one."""
-        question_id = self._next_id()
-        self._open[question_id] = AccountQuestion(id=question_id, at=at, account=account, earlier=earlier)
+    def ask_about(self, account: Account, closed: Iterable[Account], *, at: datetime) -> None:
+        """Open the question whether an account is an earlier one, for each that it is not asked of already."""
+        asked = [each.earlier for each in self.about_accounts if each.account is account]
+        for earlier in closed:
+            if earlier not in asked:
+                question_id = self._next_id()
+                self._open[question_id] = AccountQuestion(id=question_id, at=at, account=account, earlier=earlier)
 
     def find_row_question(self, doubt_id: DoubtId) -> RowQuestion:
         """Return an open question about a row. Raises ActRefused."""
@@ -121,10 +124,18 @@ class Questions:
             if question.row_id in back and question.rule is not Rule.TIE:
                 self.close(question.id)
 
-    def drop_account(self, account: Account) -> None:
-        """Close what was asked about an account that is no longer one of its own."""
+    def drop_freed(self, row_ids: Iterable[TransactionId]) -> tuple[RowQuestion, ...]:
+        """Close what was asked about rows that no act is on any more, and return it."""
+        freed = frozenset(row_ids)
+        closed = tuple(question for question in self.about_rows if question.row_id in freed)
+        for question in closed:
+            self.close(question.id)
+        return closed
+
+    def drop_account(self, account: Account, into: Account) -> None:
+        """Close what was asked about an account that is no longer one of its own, and whether another is the one it is."""
         for question in self.about_accounts:
-            if account in (question.account, question.earlier):
+            if question.account is account or question.earlier in (account, into):
                 self.close(question.id)
 
     def _next_id(self) -> DoubtId:

@@ -13,7 +13,7 @@ from bankfeed import acts
 from bankfeed.db import Database
 from bankfeed.errors import ActRefused, NotFound, RefusedData
 from bankfeed.jobs import Waker
-from bankfeed.model import ActId, CustomerId, DoubtId, PullId, TransactionId
+from bankfeed.model import ActId, CustomerId, DoubtId, PullId, ShadowPolicy, TransactionId
 from bankfeed.settings import Settings
 from tests.conftest import Urls
 from tests.db.both import Both
@@ -184,6 +184,86 @@ async def test_two_accounts_are_one(both: Both) -> None:
     await both.stands()
     await both.act("undo_match", DENTIST)
     await both.stands()
+
+
+async def test_a_doubt_goes_with_its_act(both: Both) -> None:
+    """Taken off, nobody is asked; undone, all are again; merged away, the answer moves the act from where it is."""
+    await both.read(TIE + "  a3 * 03-04 -20.00 SOMETHING ELSE")
+    [doubt] = await acts.list_doubts(both.stored.database, both.stored.tenant.customer_id)
+    choice = next(row for row in doubt.candidates if row != doubt.transaction_id)
+    other = next(row for row in (1, 2, 3, 4) if row not in doubt.candidates)
+    taken_off = await both.act("unlink", doubt.transaction_id, "L1")
+    assert [] == (await both.stands())["doubts"]
+    await both.act("undo_act", taken_off)
+    assert ["L1"] == [each["entry"] for each in (await both.stands())["doubts"]]
+    await both.act("merge", other, doubt.transaction_id)
+    await both.stands()
+    answered = await both.act("decide", doubt.id, choice)
+    assert [["L1"]] == [row["entries"] for row in (await both.stands())["transactions"] if row["row"] == choice]
+    await both.act("undo_act", answered)
+    assert 1 == len((await both.stands())["doubts"])
+
+
+async def test_an_adoption_stands_before_what_it_moved(both: Both) -> None:
+    """Links from before an adoption are not undone through it."""
+    opening, *pulls = read_history(f"\n\n{HISTORY}").steps
+    opening |= {"institution": "i", "type": "checking"}  # and no number
+    _, again, *_ = read_history(f"\n\n{NEXT_PULL}").steps
+    await both.play([opening, *pulls, {"op": "unlink", "account": "a"}, opening, again])
+    rows = (await both.stands())["transactions"]
+    copy = next(row["row"] for row in rows if row["description"] == "DENTIST" and row["row"] != DENTIST)
+    linked = [await both.act("link", DENTIST, "L1"), await both.act("link", copy, "L2")]
+    [doubt] = await acts.list_doubts(both.stored.database, both.stored.tenant.customer_id)
+    await both.act("adopt", doubt.id)
+    for act_id in linked:
+        await both.refuse("undo_act", act_id)
+
+
+async def test_a_void_entry_is_in_nobodys_way(both: Both, superuser: asyncpg.Connection) -> None:
+    """An act is undone on a row whose entry was voided since; the entry stays void, and off the row."""
+    await both.read(HISTORY)
+    database, customer_id = both.stored.database, both.stored.tenant.customer_id
+    await acts.link(database, customer_id, LUIGI, "L1", actor=ACTOR)
+    linked = await acts.link(database, customer_id, LUIGI, "L2", actor=ACTOR)
+    parts = await acts.split(database, customer_id, LUIGI, (Decimal(-20), Decimal(-4)), actor=ACTOR)
+    await superuser.execute("UPDATE ledger_entries SET state = 'void' WHERE reference = 'L1'")
+    for act_id in (parts, linked):
+        await acts.undo_act(database, customer_id, act_id, actor=ACTOR)
+    [row] = [life.row for life in (await both.stored.end(ShadowPolicy.HIDE)).lives if life.row.id == LUIGI]
+    assert ((), ()) == (row.entries, row.split_into)
+
+
+async def test_an_undo_erases_nothing_that_a_person_works_with(both: Both, superuser: asyncpg.Connection) -> None:
+    """A row that was erased, came back and was locked keeps its values when its return is undone."""
+    await superuser.execute("UPDATE customers SET shadow_policy = 'delete'")
+    both.replay.book.policy = ShadowPolicy.DELETE
+    other = "  a2 * 03-02 -5.00 KIOSK\n"
+    listed = "  a1 * 03-02 -20.00 CAFE\n" + other
+    await both.read(f"pull 03-03\n{listed}pull 03-04\n{other}pull 03-05\n{listed}")
+    await both.act("mark_reconciled", 1)
+    await both.act("undo_pull", 3)
+    [row] = [row for row in (await both.stands())["transactions"] if row["row"] == 1]
+    assert ("shadow", "-20.00") == (row["status"], row["amount"])
+
+
+async def test_an_undone_pull_is_listed_anew(both: Both, superuser: asyncpg.Connection) -> None:
+    """The next refresh asks for all history, and finds a booked row however late; pulls are undone last first."""
+    await both.read(HISTORY)
+    await both.act("link", KIOSK, "L1")
+    await both.act("undo_pull", 2)
+    await both.stands()
+    assert await superuser.fetchval("SELECT history_from_on IS NULL FROM accounts")
+    await both.act("undo_pull", 1)
+    await both.stands()
+    await both.read(NEXT_PULL.replace("03-21", "04-28"))
+    [row] = [row for row in (await both.stands())["transactions"] if row["row"] == KIOSK]
+    assert ("active", ["L1"]) == (row["status"], row["entries"])
+
+
+async def test_a_delta_is_not_undone(both: Both) -> None:
+    """What it brought is never listed again."""
+    await both.read("pull 03-03 delta\n  a1 * 03-02 -20.00 CAFE\n")
+    await both.refuse("undo_pull", 1)
 
 
 async def test_a_life_in_words(both: Both) -> None:

@@ -266,6 +266,10 @@ async def test_unique_keys_hold_the_tenant(superuser: asyncpg.Connection) -> Non
             "transactions_pending",
             "SELECT id FROM transactions WHERE customer_id = 1 AND account_id = 1 AND state = 'pending'",
         ),
+        (
+            "transactions_merged",
+            "SELECT id FROM transactions WHERE customer_id = 1 AND account_id = 1 AND merged_into IS NOT NULL AND NOT (state = 'removed' AND has_joined)",
+        ),
         ("received_by_age", "SELECT 1 FROM received WHERE received_at < now() ORDER BY received_at LIMIT 10"),
         ("delivery_queue_by_age", "SELECT 1 FROM delivery_queue WHERE created_at >= now()"),
     ],

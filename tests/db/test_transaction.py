@@ -451,3 +451,21 @@ async def test_a_balance_is_a_number(book: Book) -> None:
     """A balance that is not a number is refused with its pull."""
     with pytest.raises(RefusedData, match="pull_balance_is_a_number"):
         await book.insert_pull(balance=Decimal("NaN"))
+
+
+async def test_what_is_listed_outside_the_window_is_read_with_its_margins(book: Book) -> None:
+    """Days near a row that is listed outside the window are read, and none in between."""
+    old = date(2025, 6, 15)
+    away = {"exact": 0, "before": -14, "after": 14, "too early": -15, "too late": 15}
+    await book.add(*(dated(name, old + timedelta(days=days)) for name, days in away.items()))
+    listed = Reported(aggregator_id=None, state=ACTIVE, values=replace(COFFEE, transacted_on=old))
+    assert ["after", "before", "exact"] == names(await book.known(rows=(listed,)))
+
+
+async def test_what_a_person_merged_is_always_read(book: Book) -> None:
+    """A row merged by a person may have to speak for its survivor, whatever its day; one that the engine joined has not."""
+    await book.add(*(dated(name, date(2025, 6, 15)) for name in ("kept", "merged", "joined")))
+    kept, merged, joined = await book.known(from_on=date.min, to_on=date.max)
+    gone = replace(joined, state=REMOVED, removed_at=AT - timedelta(days=60), has_joined=True, merged_into=kept.id)
+    await book.change(replace(merged, merged_into=kept.id), gone)
+    assert ["merged"] == names(await book.known())

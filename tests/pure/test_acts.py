@@ -25,6 +25,10 @@ def make_row(row_id: int, amount: str = "-20.00", **changes: object) -> Known:
     return replace(row, **changes)  # type: ignore[arg-type]
 
 
+PARTS = (Decimal("-9.00"), Decimal("-11.00"))
+SHADOW = make_row(1, state=TransactionState.SHADOW)
+
+
 def after(plan: Changes, row_id: int = 1) -> Known:
     return next(change.after for change in plan.rows if change.after.id == row_id)
 
@@ -94,17 +98,15 @@ def test_a_row_that_posted_from_pending_is_parted_too() -> None:
 
 def test_a_split_adds_up() -> None:
     """Parts that add up are kept; booking whole again forgets them."""
-    parts = (Decimal("-9.00"), Decimal("-11.00"))
-    row = after(acts.split(make_row(1), parts))
-    assert parts == row.split_into
+    row = after(acts.split(make_row(1), PARTS))
+    assert PARTS == row.split_into
     assert () == after(acts.unsplit(row)).split_into
 
 
 def test_a_shadow_row_is_judged() -> None:
     """A person may say that it is gone indeed, or that it did happen."""
-    shadow = make_row(1, state=TransactionState.SHADOW)
-    assert ShadowVerdict.CONFIRMED == after(acts.confirm_shadow(shadow)).shadow_verdict
-    assert ShadowVerdict.REJECTED == after(acts.reject_shadow(shadow)).shadow_verdict
+    assert ShadowVerdict.CONFIRMED == after(acts.confirm_shadow(SHADOW)).shadow_verdict
+    assert ShadowVerdict.REJECTED == after(acts.reject_shadow(SHADOW)).shadow_verdict
 
 
 def test_a_decided_doubt_moves_every_act() -> None:
@@ -125,12 +127,17 @@ def test_a_decided_doubt_moves_every_act() -> None:
         (lambda: acts.mark_reconciled(make_row(1, merged_into=TransactionId(7))), "got 1, which was merged into 7"),
         (lambda: acts.merge(make_row(1), make_row(1)), "got row 1 twice"),
         (lambda: acts.merge(make_row(1), make_row(2, is_reconciled=True)), "expected to keep the reconciled row 2"),
+        (lambda: acts.merge(SHADOW, make_row(2)), "expected to keep row 2, which the bank lists, got 1 to keep"),
+        (lambda: acts.merge(make_row(1), make_row(2, split_into=PARTS)), "booked whole, got row 2, which is split"),
         (lambda: acts.unmerge(make_row(1), make_row(2)), "expected a row that was merged into 1, got 2"),
         (lambda: acts.split(make_row(1), [Decimal(-20)]), "expected two or more parts, none of them zero, got -20"),
         (lambda: acts.split(make_row(1), [Decimal(-20), Decimal(0)]), "none of them zero, got -20, 0"),
         (lambda: acts.split(make_row(1), [Decimal(-9), Decimal(-9)]), "add up to -20.00, got -9, -9: -18"),
         (lambda: acts.confirm_shadow(make_row(1)), "expected a shadow row, got row 1, which is active"),
         (lambda: acts.decide(make_row(1), make_row(2, merged_into=TransactionId(3))), "expected a row that stands"),
+        (lambda: acts.decide(make_row(1), make_row(2, deleted_at=AT)), "got row 2, which was deleted"),
+        (lambda: acts.decide(make_row(1), make_row(2, fingerprint="0" * 32)), "the bank no longer reports"),
+        (lambda: acts.decide(make_row(1), make_row(2, state=TransactionState.REMOVED)), "the bank no longer reports"),
     ],
 )
 def test_an_act_that_does_not_fit_is_refused(refused: object, text: str) -> None:

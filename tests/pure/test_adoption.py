@@ -9,10 +9,10 @@ import pytest
 
 from bankfeed.model import Known, Reported, ShadowVerdict, TransactionId
 from bankfeed.reconcile import ChangeKind, Changes, Rule
-from bankfeed.reconcile.adoption import Identity, Kinship, adopt, judge
+from bankfeed.reconcile.adoption import Identity, Kinship, adopt, choose, judge
 from tests.pure.rows import ACTIVE, PENDING, REMOVED, SHADOW, Store, make_listed, make_pull, make_row
 
-SAME, UNSURE, OTHER = Kinship
+SAME, LIKELY, UNSURE, OTHER = Kinship
 OWN = Identity(institution="First Bank", type="checking", number="4321")
 NOW = datetime(2026, 3, 20, 12, tzinfo=UTC)
 
@@ -41,7 +41,7 @@ def test_another_institution_type_or_number_is_another_account(fact: str) -> Non
 
 def test_how_an_identity_is_written_does_not_matter() -> None:
     """Case and blanks around a fact are not compared."""
-    assert SAME is judge_lists([], [], Identity(institution=" FIRST BANK", type="Checking", number="4321 "))
+    assert LIKELY is judge_lists([], [], Identity(institution=" FIRST BANK", type="Checking", number="4321 "))
 
 
 @pytest.mark.parametrize("fact", ["institution", "type", "number"])
@@ -55,12 +55,36 @@ def test_a_blank_agrees_with_nothing(fact: str) -> None:
 
 
 def test_nothing_contradicts_where_no_day_has_rows_of_both() -> None:
-    """A history that begins after the old one ends, or an empty one, is that of the same account."""
-    assert [SAME, SAME, SAME] == [
+    """A history that begins after the old one ends, or an empty one, is likely that of the same account."""
+    assert [LIKELY, LIKELY, LIKELY] == [
         judge_lists(olds(range(1, 9)), listed(range(10, 15))),
         judge_lists(olds(range(1, 9)), []),
         judge_lists([], listed(range(1, 9))),
     ]
+
+
+@pytest.mark.parametrize(
+    ("judged", "same", "unsure"),
+    [
+        ([], None, ()),
+        ([OTHER, OTHER], None, ()),
+        ([LIKELY], 0, ()),
+        ([OTHER, LIKELY], 1, ()),
+        ([LIKELY, SAME, SAME], 1, ()),
+        ([LIKELY, LIKELY], None, (0, 1)),
+        ([LIKELY, OTHER, UNSURE], None, (0, 2)),
+        ([UNSURE], None, (0,)),
+    ],
+)
+def test_what_rows_say_comes_first(judged: list[Kinship], same: int | None, unsure: tuple[int, ...]) -> None:
+    """The latest whose rows agree is it; without rows the only one that may be, and where several may be, each is asked."""
+    assert (same, unsure) == choose(list(enumerate(judged)), is_alone=True)
+
+
+def test_an_account_with_a_twin_is_known_by_its_rows_only() -> None:
+    """Where another open account has the same facts they prove nothing; rows still do."""
+    assert (None, (0,)) == choose([(0, LIKELY)], is_alone=False)
+    assert (0, ()) == choose([(0, SAME)], is_alone=False)
 
 
 @pytest.mark.parametrize(("found", "kinship"), [(4, SAME), (3, UNSURE), (0, UNSURE)])

@@ -3,12 +3,14 @@
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from hypothesis import given
 
 from bankfeed.model import Known, Pull, Reported, TransactionId
 from bankfeed.reconcile import Verdict
 from bankfeed.reconcile.balance import Balance, BalanceCheck, carry_on, check_balance
+from tests.pure.history import plans, play
 from tests.pure.rows import ACTIVE, PENDING, REMOVED, SHADOW, Store, make_listed, make_pull, make_row, nights
 from tests.pure.test_reconcile_laws import DAYS, FIRST_ON, LAWS, histories
 
@@ -251,3 +253,43 @@ def work(row: Known) -> Known:
         case 4 if row.is_visible:
             return replace(row, merged_into=TransactionId(1))
     return row
+
+
+def test_older_history_moves_no_balance() -> None:
+    """A row posted before all that was known is new to us only: the window was widened, or the bank serves more."""
+    older = (None, make_row(2, "-50.00", 1))
+    pull = stated("100.00", DAY_4)
+    found = [check_balance(stand(), pull, [older], earliest_on=on) for on in (DAY_2, date(2026, 3, 1), None)]
+    assert ["0", "50.00", "50.00"] == [str(each.after.gap) for each in found if each is not None]
+
+
+def test_a_late_row_of_a_young_account_moves_the_balance() -> None:
+    """A row posted before all that was known counts where the balance moved by it."""
+    late = (None, make_row(2, "-50.00", 1))
+    found = check_balance(stand(), stated("50.00", DAY_4), [late], earliest_on=DAY_2)
+    assert found is not None
+    assert found.after.gap == 0
+
+
+def test_a_wider_window_leaves_no_gap() -> None:
+    """Where a later list reaches further back, the balance agrees as before, and goes on being checked."""
+    replay = play(
+        [
+            {"op": "account", "account": "a", "currency": "USD"},
+            wide(3, "100.00", "02-10"),
+            wide(5, "100.00", "02-10", "01-10"),
+            wide(6, "90.00", "02-10", "01-10"),
+        ]
+    )
+    checks = [plan.balance for plan in plans(replay)]
+    assert ["0", "0", "-10.00"] == [str(each.after.gap) for each in checks if each is not None]
+
+
+def wide(day: int, balance: str, *days: str) -> dict[str, Any]:
+    """Make a list of March as a file has it, with a row for each day."""
+    rows = [
+        {"id": on, "status": "active", "amount": "-50.00", "date": f"2026-{on}", "description": f"SHOP {on}"}
+        for on in days
+    ]
+    pull = {"op": "pull", "account": "a", "at": f"2026-03-{day:02}T06:00:00Z", "kind": "full", "complete": True}
+    return {**pull, "from": "2026-01-01", "to": f"2026-03-{day:02}", "balance": balance, "transactions": rows}

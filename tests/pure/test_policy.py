@@ -250,3 +250,23 @@ def test_nothing_is_left_of_shadow_rows(history: list[list[Reported]]) -> None:
 
 def in_view(store: Store) -> list[tuple[object, ...]]:
     return [(row.state, row.values) for row in store.rows.values() if row.is_visible]
+
+
+def test_what_lost_its_act_is_erased_at_the_next_pull() -> None:
+    """A shadow row kept its values for an act; without it the next complete list takes them."""
+    store = withdrawn(make_listed("a1"), act=lambda row: replace(row, entries=("L1",)))
+    store.act(lambda row: replace(row, entries=()))
+    store.pull(make_pull(OTHER, day=5))
+    assert [""] == [row.values.description for row in store.rows.values() if row.state is SHADOW]
+
+
+@pytest.mark.parametrize("policy", [DELETE, HIDE])
+def test_what_was_withdrawn_before_the_policy_is_erased_at_the_next_pull(policy: ShadowPolicy) -> None:
+    """The policy to delete takes the values of earlier shadow rows too, once, and no other policy does."""
+    store = Store(policy=HIDE)
+    store.pull(make_pull(make_listed("a1"), OTHER))
+    store.pull(make_pull(OTHER, day=4))
+    store.policy = policy
+    plans = [store.pull(make_pull(OTHER, day=day)) for day in (5, 6)]
+    assert [int(policy is DELETE), 0] == [len(plan.rows) for plan in plans]
+    assert (policy is DELETE) == any(row.fingerprint for row in store.rows.values())

@@ -1,6 +1,6 @@
 """A person's acts stand: entries, locks, deletions and merges survive what the feed does."""
 
-from tests.pure.history import history
+from tests.pure.history import history, play, read_history, standing
 
 
 @history
@@ -109,6 +109,7 @@ def test_reconciled_rows_keep_their_values() -> None:
       b1 * 03-06 -34.00 DENTIST CORRECTED
     =
       * 03-02 -33.00 DENTIST ^L1
+    ? L1
     """
 
 
@@ -216,3 +217,76 @@ def test_a_late_join_swallows_no_later_purchase() -> None:
       * 03-03 -4.50 DAILY ROAST
       * 03-03 -4.50 DAILY ROAST
     """
+
+
+@history
+def test_a_delta_removes_the_row_that_another_was_merged_into() -> None:
+    """What a delta does not speak of is still at the bank, and takes the place of the row that left.
+
+    pull 03-03
+      a1 * 03-01 -20.00 CAFE NOIR
+      a2 * 03-01 -20.00 CAFE NOIR
+    link L1 -20.00
+    merge a1 a2
+    pull 03-05 delta removed=a1
+    =
+      * 03-01 -20.00 CAFE NOIR ^L1
+    """
+
+
+@history
+def test_a_delta_removes_both_merged_rows() -> None:
+    """A merged row that the bank has no longer keeps nothing in view.
+
+    pull 03-03
+      a1 * 03-01 -20.00 CAFE NOIR
+      a2 * 03-01 -20.00 CAFE NOIR
+    link L1 -20.00
+    merge a1 a2
+    pull 03-05 delta removed=a1,a2
+    =
+      ~ 03-01 -20.00 CAFE NOIR ^L1
+    ? L1
+    """
+
+
+@history
+def test_the_bank_corrects_a_reconciled_row() -> None:
+    """The lock holds, and the person is told.
+
+    pull 03-03
+      a1 * 03-02 -20.00 CORNER CAFE
+      a2 * 03-02 -5.00 GYM
+    link L1 -20.00
+    link L2 -5.00
+    reconcile -20.00
+    reconcile -5.00
+    pull 03-05
+      a1 * 03-02 -25.00 CORNER CAFE
+      a2 * 03-02 -5.00 GYM AND POOL
+    =
+      * 03-02 -20.00 CORNER CAFE ^L1
+      * 03-02 -5.00 GYM ^L2
+    ? L1
+    """
+
+
+def test_a_deleted_posting_that_its_pending_row_joins_is_asked_about() -> None:
+    """Whether a deleted row was a second copy, or the purchase itself, only the person knows."""
+    steps = read_history(
+        """
+
+        pull 03-03
+          p1 ! 03-02 -14.17 SANDWICH
+          a1 * 03-03 -14.17 SANDWICH SHOP
+        delete -14.17 SANDWICH SHOP
+        pull 03-04
+          a1 * 03-03 -14.17 SANDWICH SHOP
+        """
+    ).steps
+    replay = play(steps)
+    [asked] = replay.book.questions.about_rows
+    deleted = replay.book.row(asked.row_id)
+    assert (deleted.merged_into,) == tuple(asked.candidate_ids)
+    assert deleted.deleted_at is not None
+    assert ["-14.17"] == [row[2] for row in standing(replay)]

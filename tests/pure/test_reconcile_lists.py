@@ -363,3 +363,46 @@ def test_delta_with_an_equal_purchase() -> None:
       * 03-02 -2.90 METRO
       * 03-02 -4.50 DAILY ROAST
     """
+
+
+@history
+def test_a_list_that_repeats_a_row_is_held() -> None:
+    """An id listed twice with equal values is a page that shifted more likely than a second purchase.
+
+    pull 03-03
+      a1 * 03-02 -20.00 CORNER CAFE
+      a2 * 03-02 -5.00 GYM
+    pull 03-04
+      a1 * 03-02 -20.00 CORNER CAFE
+      a1 * 03-02 -20.00 CORNER CAFE
+      a2 * 03-02 -5.00 GYM
+    pull 03-05
+      a1 * 03-02 -20.00 CORNER CAFE
+      a2 * 03-02 -5.00 GYM
+    =
+      * 03-02 -20.00 CORNER CAFE
+      * 03-02 -5.00 GYM
+    verdicts applied held applied
+    """
+
+
+@history
+def test_a_row_that_is_repeated_again_and_again_is_believed() -> None:
+    """A bank that makes its ids of what it lists gives equal purchases one id; the second list confirms them.
+
+    pull 03-03
+      a1 * 03-02 -20.00 CORNER CAFE
+    pull 03-04
+      a1 * 03-02 -20.00 CORNER CAFE
+      a1 * 03-02 -20.00 CORNER CAFE
+    pull 03-05
+      a1 * 03-02 -20.00 CORNER CAFE
+      a1 * 03-02 -20.00 CORNER CAFE
+    pull 03-06
+      a1 * 03-02 -20.00 CORNER CAFE
+      a1 * 03-02 -20.00 CORNER CAFE
+    =
+      * 03-02 -20.00 CORNER CAFE
+      * 03-02 -20.00 CORNER CAFE
+    verdicts applied held applied applied
+    """

@@ -91,7 +91,8 @@ def test_all_adds_what_is_out_of_view() -> None:
 
 def test_a_doubt_says_what_it_is_about() -> None:
     """A doubt names the entry, the row as it was, and the candidates as they are."""
-    (doubt,) = report_of(HISTORY)["doubts"]
+    corrected, doubt = sorted(report_of(HISTORY)["doubts"], key=lambda doubt: doubt["rule"])
+    assert (None, "correction") == (corrected["entry"], corrected["rule"])
     was = {"amount": "-33.00", "date": "2026-03-02", "description": "DENTIST", "status": "active"}
     assert ("a", "L3", was, [], "withdrawn") == tuple(
         doubt[k] for k in ("account", "entry", "from", "candidates", "rule")

@@ -299,7 +299,7 @@ class Doubling(Store):
     def pull(self, pull: Pull) -> Changes:
         self._left -= 1
         if self._left == 0:
-            pull = replace(pull, rows=(*pull.rows, pull.rows[-1]), counted_rows=None)
+            pull = replace(pull, rows=(*pull.rows, replace(pull.rows[-1], aggregator_id=None)), counted_rows=None)
         return super().pull(pull)
 
 

@@ -67,7 +67,7 @@ class Stored:
                 ref = f"{step.account} {step.line}" if known is None or known[1] == "" else known[1]
                 self.opened[step.account] = (step, ref)
             case CloseAccount():
-                await self._close(step.account)
+                await self._close(step.account, at=step.at or self.at)
             case TakePull():
                 await self._pull(step)
             case _:
@@ -81,25 +81,24 @@ class Stored:
         lease = await self._lease(opened.identity.institution)
         async with self.database.tenant(self.tenant.customer_id) as conn:
             target = await get_refresh_target(conn, lease)
-        listed = ListedAccount(
-            account_ref=ref,
-            login_ref="1",
-            institution_ref="1",
-            name=step.account,
-            number_display=opened.identity.number,
-            type=opened.identity.type,
-            currency=opened.currency,
+        listed = _list(step.account, opened, ref)
+        beside = [
+            _list(name, each, own)
+            for name, (each, own) in self.opened.items()
+            if own and each.identity.institution == opened.identity.institution
+        ]
+        changes = await commit_pull(
+            self.context, lease, target, listed, step.pull, finish=None, beside=beside, now=step.pull.at
         )
-        changes = await commit_pull(self.context, lease, target, listed, step.pull, finish=None, now=step.pull.at)
         self.names[await self._find_account(ref)] = (step.account, opened.currency)
         self.events.append(Event(step=step, currency=opened.currency, at=step.at, changes=changes))
 
-    async def _close(self, name: str) -> None:
+    async def _close(self, name: str, *, at: datetime) -> None:
         opened, ref = self.opened[name]
         self.opened[name] = (opened, "")
         account_id = await self._find_account(ref)
         async with self.database.tenant(self.tenant.customer_id) as conn:
-            await account.mark_closed(conn, self.tenant.customer_id, [account_id])
+            await account.mark_closed(conn, self.tenant.customer_id, [account_id], at=at)
 
     async def _act(self, step: Step) -> None:
         database, customer_id, at = self.database, self.tenant.customer_id, step.at or self.at
@@ -200,6 +199,18 @@ class Stored:
             reason=doubt.reason,
         )
         return Asked(account=name, currency=currency, doubt=asked)
+
+
+def _list(name: str, opened: OpenAccount, ref: str) -> ListedAccount:
+    return ListedAccount(
+        account_ref=ref,
+        login_ref="1",
+        institution_ref="1",
+        name=name,
+        number_display=opened.identity.number,
+        type=opened.identity.type,
+        currency=opened.currency,
+    )
 
 
 def _numbered(life: Life, number: Mapping[int, int]) -> Life:

@@ -1,9 +1,13 @@
 """An account that left and is linked again, under a new login and a new id, is the same account (rule 11)."""
 
+from dataclasses import replace
+from typing import Any
+
 import asyncpg
 import pytest
 
 from bankfeed import acts
+from bankfeed.aggregators import Aggregator, ListedAccount
 from bankfeed.model import AccountId, EventType, TransactionId
 from tests.finbank import Link
 from tests.subscriber import Subscriber
@@ -105,6 +109,35 @@ async def test_another_number_is_another_account(bench: Bench) -> None:
     await link(bench)
     assert ["closed", "open"] == [account["state"] for account in await find_accounts(bench)]
     assert () == await acts.list_doubts(bench.database, bench.tenant.customer_id)
+
+
+class Alike:
+    """The bank's connector, to which all accounts have one type and number."""
+
+    def __init__(self, connector: Aggregator) -> None:
+        self.connector = connector
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.connector, name)
+
+    async def list_login_accounts(self, customer_ref: str, login_ref: str) -> tuple[ListedAccount, ...]:
+        listed = await self.connector.list_login_accounts(customer_ref, login_ref)
+        return tuple(replace(each, type="checking", number_display="1111") for each in listed)
+
+
+async def test_accounts_of_one_number_are_told_apart_by_their_rows(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two that are listed together neither is the earlier one where no rows say so: a person is asked of both."""
+    for name, connector in bench.context.connectors.items():
+        monkeypatch.setitem(bench.context.connectors, name, Alike(connector))
+    await leave(bench, await link(bench))
+    await bench.superuser.execute("UPDATE transactions SET transacted_on = '2020-01-01'")
+    second = await bench.link("checking", "savings")
+    await bench.receive(EventType.ACCOUNT_ADDED, second.accounts["checking"])
+    await bench.work()
+    assert ["closed", "open", "open"] == [account["state"] for account in await find_accounts(bench)]
+    assert 2 == len(await acts.list_doubts(bench.database, bench.tenant.customer_id))
 
 
 async def unsure(bench: Bench) -> tuple[AccountId, AccountId]:
