@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import orjson
@@ -130,7 +131,7 @@ async def bench(
     settings = replace(settings, outbound_allow=LOOPBACK)
     connector = finbank.connector()
     sources = await make_sources(owner)
-    customer_ref = await connector.create_customer(f"client-{settings.database_url.reveal()[-12:]}")
+    customer_ref = await connector.create_customer(f"client-{uuid4().hex[:12]}")
     tenant = await make_tenant(database, sources, customer_ref=customer_ref)
     await make_endpoint(database, tenant, url=subscriber.url)
     context = Context(database=database, connectors={"finicity": connector}, waker=Waker(None), settings=settings)
