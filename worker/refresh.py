@@ -37,9 +37,7 @@ FARTHEST_DAYS = 36_500  # an aggregator's clock is believed this far, so that no
 
 async def take_refresh(context: Context) -> bool:
     """Claim the connection that is due the longest and refresh it; False where none was due."""
-    token = uuid4()
-    async with context.database.queue() as conn:
-        lease = await connection.claim_connection(conn, token=token, lease_s=context.settings.lease_s)
+    lease = await _claim(context)
     if lease is None:
         return False
     began = monotonic()
@@ -53,6 +51,23 @@ async def take_refresh(context: Context) -> bool:
         duration_ms=round((monotonic() - began) * 1000),
     )
     return True
+
+
+async def _claim(context: Context) -> Lease | None:
+    """Claim a connection; where this worker is stopped meanwhile, what was claimed is due again at once."""
+    claiming = asyncio.ensure_future(_claim_due(context))
+    try:
+        return await asyncio.shield(claiming)
+    except asyncio.CancelledError:
+        lease = await claiming
+        if lease is not None:
+            await _give_back(context, lease, delay_s=0)
+        raise
+
+
+async def _claim_due(context: Context) -> Lease | None:
+    async with context.database.queue() as conn:
+        return await connection.claim_connection(conn, token=uuid4(), lease_s=context.settings.lease_s)
 
 
 async def _refresh_leased(context: Context, lease: Lease) -> tuple[str, str]:
