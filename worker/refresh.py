@@ -37,7 +37,7 @@ FARTHEST_DAYS = 36_500  # an aggregator's clock is believed this far, so that no
 async def take_refresh(context: Context) -> bool:
     """Claim the connection that is due the longest and refresh it; False where none was due."""
     token = uuid4()
-    async with context.database.queue() as conn:
+    async with context.database.queue_statement() as conn:
         lease = await connection.claim_connection(conn, token=token, lease_s=context.settings.lease_s)
     if lease is None:
         return False
