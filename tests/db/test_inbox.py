@@ -252,7 +252,8 @@ async def named(database: Database, **changes: object) -> set[Resolved]:
     await receive(database, make_incoming(sources, **changes))  # type: ignore[arg-type]
     _, [event] = await claim_events(database)
     async with database.queue() as conn:
-        return set(await list_named_connections(conn, event))
+        (found,) = await list_named_connections(conn, [event])
+    return set(found)
 
 
 async def test_an_event_names_connections_by_any_id(ground: Ground, superuser: asyncpg.Connection) -> None:
