@@ -143,7 +143,8 @@ async def claim_inbox(
 ) -> tuple[Claimed, ...]:
     """Claim due events, oldest first: those that wait for a listing at the aggregator, or those that do not.
 
-    A claim moves the due time to the lease's end, where an abandoned one is due again. It is not a try.
+    A claim moves the due time to the lease's end, where an abandoned one is due again. It is not a try. The claimed rows
+    are found by arrays of their keys: joined to `due`, a partition without statistics was read once for each of them.
     """
     rows = await conn.fetch(
         """
@@ -154,8 +155,9 @@ async def claim_inbox(
         )
         UPDATE inbox i SET lease_token = $1, lease_until = now() + make_interval(secs => $2),
                            due_at = now() + make_interval(secs => $2)
-        FROM due JOIN sources s ON s.id = due.source_id
-        WHERE i.source_id = due.source_id AND i.id = due.id AND i.received_at = due.received_at
+        FROM sources s
+        WHERE s.id = i.source_id AND i.source_id = ANY (ARRAY(SELECT source_id FROM due))
+          AND i.id = ANY (ARRAY(SELECT id FROM due)) AND i.received_at = ANY (ARRAY(SELECT received_at FROM due))
         RETURNING i.source_id, i.id, i.received_at, i.event_type, i.customer_ref, i.login_refs, i.account_refs,
                   extract(epoch FROM now() - i.received_at)::float8 AS age_s,
                   s.connector, coalesce(s.bound_to, s.id) AS feed_source_id, s.customer_id AS source_customer_id
