@@ -35,6 +35,7 @@ class RefreshTarget:
     login_ref: str
     customer_ref: str | None
     state: str
+    status_code: int | None
     is_repair_hinted: bool
     institution_id: int | None
     time_zone: str | None
@@ -209,7 +210,8 @@ async def get_refresh_target(conn: Connection, lease: Lease) -> RefreshTarget:
     row = await conn.fetchrow(
         """
         SELECT c.client_id, c.source_id, c.aggregator_login_id AS login_ref,
-               e.aggregator_customer_id AS customer_ref, c.state, c.repair_hinted_at IS NOT NULL AS is_repair_hinted, c.institution_id, i.time_zone,
+               e.aggregator_customer_id AS customer_ref, c.state, c.status_code,
+               c.repair_hinted_at IS NOT NULL AS is_repair_hinted, c.institution_id, i.time_zone,
                clock_timestamp() AS started_at
         FROM connections c
         LEFT JOIN enrolments e

@@ -105,6 +105,13 @@ class Database:
             yield conn
 
     @asynccontextmanager
+    async def tenant_in_bulk(self, customer_id: CustomerId) -> AsyncIterator[Connection]:
+        """Run such a transaction, planned for bulk from its beginning: both in one round trip."""
+        async with self.transaction(self.app_pool) as conn:
+            await set_tenant_in_bulk(conn, customer_id)
+            yield conn
+
+    @asynccontextmanager
     async def app(self) -> AsyncIterator[Connection]:
         """Run a transaction of bankfeed_app without a tenant: it sees what is everybody's, such as institutions."""
         async with self.transaction(self.app_pool) as conn:
@@ -176,6 +183,17 @@ async def plan_for_bulk(conn: Connection) -> None:
     """
     await conn.execute(
         "SELECT set_config('enable_nestloop', 'off', true), set_config('plan_cache_mode', 'force_custom_plan', true)"
+    )
+
+
+async def set_tenant_in_bulk(conn: Connection, customer_id: CustomerId) -> None:
+    """Name the customer of the current transaction, and plan for bulk (see plan_for_bulk)."""
+    await conn.execute(
+        """
+        SELECT set_config('app.customer_id', $1, true), set_config('enable_nestloop', 'off', true),
+               set_config('plan_cache_mode', 'force_custom_plan', true)
+        """,
+        str(customer_id),
     )
 
 
