@@ -71,6 +71,8 @@ async def _commit_plain(context: Context, plain: Sequence[tuple[Claimed, tuple[R
         owners = [_only_customer(pairs) for pairs in connections]
         if await inbox.mark_all_done(conn, events, token=token, customer_ids=owners) < len(events):
             raise LeaseLost("some of the events are held by another worker")
+    for event in events:
+        metrics.INBOX_WAIT.observe(event.age_s)
     metrics.INBOX_HANDLED.labels("done").inc(len(events))
     metrics.REFRESH_COALESCED.inc(coalesced)
     get_logger().info("events.handed_over", events=len(events), refreshes=asked, coalesced=coalesced)
@@ -181,6 +183,7 @@ async def _hand_over(
             is_ours = await inbox.mark_done(conn, event, token=token, customer_id=owner, reason=reason)
         if not is_ours:
             raise LeaseLost(f"event {event.id} is held by another worker")
+    metrics.INBOX_WAIT.observe(event.age_s)
     metrics.REFRESH_COALESCED.inc(coalesced)
     outcome = "set_aside" if missing else "done"
     get_logger().info(
