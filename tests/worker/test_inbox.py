@@ -49,6 +49,43 @@ async def make_due(bench: Bench) -> None:
     await bench.superuser.execute("UPDATE inbox SET due_at = now() WHERE state = 'waiting'")
 
 
+# ------------------------------------------------------------------------------------------------ batches
+
+
+async def test_a_batch_is_handed_over_at_once(bench: Bench) -> None:
+    """Events of known connections share a transaction; each asks for its own refresh, and one refresh serves them all."""
+    account_id = await linked(bench)
+    before = await bench.one("SELECT requested FROM connections")
+    for n in range(3):
+        await bench.receive(REFRESHED, account_id, event_id=f"n{n}")
+    assert await take_inbox(bench.context)
+    assert [("done", "")] * 3 == await states(bench)
+    assert 1 == await bench.one("SELECT count(DISTINCT finished_at) FROM inbox")
+    assert bench.tenant.customer_id == await bench.one("SELECT min(customer_id) FROM inbox")
+    assert before + 3 == await bench.one("SELECT requested FROM connections")
+    await bench.work()
+    assert 2 == await bench.one("SELECT count(*) FROM pulls")
+
+
+async def test_an_event_that_breaks_its_batch_stops_no_other(bench: Bench) -> None:
+    """Where a batch fails each event is taken by itself: the bad one is counted and waits, the others are done."""
+    account_id = await linked(bench)
+    await bench.superuser.execute(
+        """
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no''; END';
+        CREATE TRIGGER refuse BEFORE UPDATE ON inbox FOR EACH ROW
+            WHEN (NEW.event_id = 'bad' AND NEW.state = 'done') EXECUTE FUNCTION refuse();
+        """
+    )
+    before = await bench.one("SELECT requested FROM connections")
+    for event_id in ("good", "bad", "better"):
+        await bench.receive(REFRESHED, account_id, event_id=event_id)
+    await take_inbox(bench.context)
+    assert ["done", "waiting", "done"] == [state for state, _ in await states(bench)]
+    assert 1 == await bench.one("SELECT tries FROM inbox WHERE event_id = 'bad'")
+    assert before + 2 == await bench.one("SELECT requested FROM connections")
+
+
 # ------------------------------------------------------------------------------------------------ nobody waits
 
 
