@@ -44,6 +44,12 @@ bankfeed replay --json --all - < history.jsonl
 EXPLAIN_EXAMPLES = """\
 bankfeed explain 4711 --customer 1
 """
+INBOX_EXAMPLES = """\
+bankfeed inbox
+bankfeed inbox --json
+bankfeed inbox requeue 1542 1543
+bankfeed inbox requeue --all --reason "unknown at the aggregator"
+"""
 SCHEMA_EXAMPLES = """\
 BANKFEED_OWNER_DATABASE_URL=postgresql://owner:...@db.example/bankfeed bankfeed schema
 bankfeed schema --url postgresql://owner@localhost/bankfeed
@@ -206,6 +212,30 @@ def explain(transaction_id: int, customer_id: int) -> None:
     from bankfeed.explain import run_explain  # noqa: PLC0415 - a command imports what it runs
 
     run_explain(customer_id, transaction_id)
+
+
+@commands.group(cls=Commands, epilog=INBOX_EXAMPLES, invoke_without_command=True, short_help="Show what was set aside.")
+@click.option("--json", "as_json", is_flag=True, help="JSON, for programs.")
+@click.pass_context
+def inbox(context: click.Context, *, as_json: bool) -> None:
+    """Show the events that were set aside, newest first, or let them be tried again."""
+    if context.invoked_subcommand is None:
+        from bankfeed.inbox import run_list  # noqa: PLC0415 - a command imports what it runs
+
+        run_list(as_json=as_json)
+
+
+@inbox.command(epilog=INBOX_EXAMPLES, short_help="Let set-aside events be tried again.")
+@click.argument("ids", nargs=-1, type=Whole(1, MOST_ID), metavar="ID...")
+@click.option("--all", "is_all", is_flag=True, help="All of them, instead of some ids.")
+@click.option("--reason", metavar="TEXT", help="Only those whose reason has this in it.")
+def requeue(ids: tuple[int, ...], reason: str | None, *, is_all: bool) -> None:
+    """Let events that were set aside wait again, due now and with no try counted. Safe to repeat."""
+    from bankfeed.inbox import run_requeue  # noqa: PLC0415 - a command imports what it runs
+
+    if is_all == bool(ids):
+        raise click.UsageError(f"expected ids or --all, got {'both' if ids else 'neither'}")
+    run_requeue(None if is_all else ids, reason=reason)
 
 
 @commands.command(epilog=SCHEMA_EXAMPLES, short_help="Load schema.sql, as the owner.")

@@ -7,7 +7,7 @@ never raises and nobody waits for it.
 import asyncio
 from collections.abc import Callable
 from enum import StrEnum
-from time import time
+from time import monotonic, time
 from typing import Any
 
 import orjson
@@ -20,6 +20,7 @@ from bankfeed.logs import get_logger
 
 QUEUE_NAME = "bankfeed:wakes"
 WAKE_PAUSE_S = 0.02  # a worker looks every 20 ms: what is wanted meanwhile is one wake-up, and costs ingress nothing
+FORGET_S = 1.0
 WAKE_EXPIRES_S = 60  # the sweeps have long done what an older wake-up asks for
 
 
@@ -61,6 +62,7 @@ class Waker:
         self._sending: dict[Wake, asyncio.Task[None]] = {}
         self._wanted: set[Wake] = set()
         self._starts: dict[Wake, Callable[[], object]] = {}
+        self._forgot_at = float("-inf")
 
     def serve(self, kind: Wake, start: Callable[[], object]) -> None:
         """Do work of a kind in this process first: `start` begins it, or returns None where there is no room."""
@@ -98,8 +100,11 @@ class Waker:
             await asyncio.sleep(WAKE_PAUSE_S)
 
     async def _forget_expired(self) -> None:
-        """Take wake-ups out of the queue that have expired: while no worker runs, nobody else does."""
+        """Take wake-ups out of the queue that have expired, once a second: while no worker runs, nobody else does."""
         assert self._redis is not None
+        if monotonic() - self._forgot_at < FORGET_S:
+            return
+        self._forgot_at = monotonic()
         expired_ms = (time() - WAKE_EXPIRES_S) * 1000
         await self._redis.zremrangebyscore(QUEUE_NAME, "-inf", expired_ms)
 

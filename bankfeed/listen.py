@@ -16,7 +16,7 @@ from bankfeed.runenv import find_environ
 from bankfeed.runtime import listen as serve
 from bankfeed.runtime import wait_for_stop
 from bankfeed.settings import LocalSettings
-from bankfeed.signing import BadSignature, sign_v1, verify_v1
+from bankfeed.signing import BadSignature, sign_v1, verify_standard
 
 HOST: Final = "127.0.0.1"
 MOST_BYTES: Final = 1_048_576
@@ -91,7 +91,7 @@ class Receiver:
     def _judge(self, body: bytes, headers: Mapping[str, str], *, at: datetime) -> Arrival:
         problem = ""
         try:
-            event_id = verify_v1([self._secret], headers, body=body, now=at)
+            event_id = verify_standard([self._secret], headers, body=body, now=at)
         except BadSignature as error:
             problem, event_id = str(error), headers.get("webhook-id", "without an id")
         event = _read(body)

@@ -13,10 +13,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from bankfeed.db import Database
 from bankfeed.errors import SettingsError, Unavailable
+from bankfeed.failpoints import arm
 from bankfeed.logs import configure, get_logger
 from bankfeed.settings import Settings
 
 GC_THRESHOLD = 50_000
+HEADERS_S = 15  # until a request's headers are there; also how long a connection may be idle
+LINGER_S = 1  # in which what still comes of a refused body is read and dropped; the server's default is 10
 
 
 class Readiness:
@@ -68,7 +71,13 @@ async def connect_with_patience(settings: Settings) -> Database:
 async def listen(app: web.Application, *, host: str, port: int, port_setting: str) -> web.AppRunner:
     """Serve an application. Raises SettingsError naming the setting where the port is taken."""
     runner = web.AppRunner(
-        app, access_log=None, handle_signals=False, auto_decompress=False, keepalive_timeout=15, shutdown_timeout=5
+        app,
+        access_log=None,
+        handle_signals=False,
+        auto_decompress=False,
+        keepalive_timeout=HEADERS_S,
+        lingering_time=LINGER_S,
+        shutdown_timeout=5,
     )
     await runner.setup()
     try:
@@ -108,6 +117,7 @@ def run_process(name: str, main: Callable[[Settings], Coroutine[Any, Any, None]]
     try:
         settings = Settings.for_process()
         configure(name, log_format=settings.log_format)
+        arm(settings.failpoint)
         gc.freeze()  # what the imports made stays for good; looking through it again and again costs 5 % of ingress
         gc.set_threshold(GC_THRESHOLD)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:

@@ -44,7 +44,7 @@ async def _send_as_source(body: bytes, *, url: str | None, slug: str) -> int:
     base = url if url is not None else f"http://{_reached(settings.host)}:{settings.port}"
     is_full = url is not None and WEBHOOKS in url and source.verifier != "path"
     address = base if is_full else find_address(base.partition(WEBHOOKS)[0].rstrip("/"), slug, source)
-    return await _send(address, body, sign(source, body))
+    return await _send(address, body, sign(source, body, address=address, txpush_pattern=settings.txpush_pattern))
 
 
 async def _send(address: str, body: bytes, headers: dict[str, str]) -> int:

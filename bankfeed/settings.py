@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from bankfeed.errors import SettingsError
+from bankfeed.failpoints import Failpoint, read_failpoint
 
 PREFIX = "BANKFEED_"
 ROOT = Path(__file__).parents[1]
@@ -108,6 +109,17 @@ def networks(text: str) -> tuple[Network, ...]:
         raise ValueError("networks like 10.0.0.0/8,127.0.0.0/8") from None
 
 
+def pattern_of(*names: str) -> Callable[[str], str]:
+    """Read a text that holds each name once, in braces."""
+
+    def read(text: str) -> str:
+        if sorted(re.findall(r"\{(.*?)\}", text)) != sorted(names):
+            raise ValueError("a text with " + ", ".join(f"{{{name}}}" for name in names) + ", each once")
+        return text
+
+    return read
+
+
 def setting(read: Callable[[str], Any], default: str, text: str) -> Any:
     """Declare one setting: how it is read, its default as written in the environment, and a sentence about it."""
     return dataclasses.field(metadata={"read": read, "default": default, "text": text})
@@ -172,6 +184,20 @@ class Settings(EnvironmentSettings):
         "How card and loan amounts arrive: holder = a purchase is negative, inverted = a purchase is positive.",
     )
 
+    txpush_pattern: str = setting(
+        pattern_of("content_type", "host", "body"),
+        "{content_type}{host}{body}",
+        "What Finicity's TxPUSH signs (body: its Base64); order and separators are documented nowhere, so verify them.",
+    )
+    plaid_url: str = setting(
+        url_of("https", "http"),
+        "https://production.plaid.com",
+        "Plaid's API, which gives out the keys of its webhooks.",
+    )
+    plaid_client_id: str = setting(str, "", "Client id at Plaid; its webhooks are 503 without it.")
+    plaid_secret: Secret = setting(Secret, "", "Secret at Plaid, of the same environment as the URL.")
+    plaid_s: int = setting(whole(1, 30), "3", "Seconds that Plaid may take to give out a key.")
+
     lease_s: int = setting(
         whole(3, 3600), "60", "Seconds that a claim of events or of a connection lasts unless renewed."
     )
@@ -201,6 +227,9 @@ class Settings(EnvironmentSettings):
     )
     inbox_days: int = setting(whole(14, 730), "30", "Days that inbound events are kept.")
     outbox_days: int = setting(whole(14, 730), "90", "Days that events, deliveries and attempts are kept.")
+    failpoint: tuple[Failpoint, int] | None = setting(
+        read_failpoint, "", "For tests of faults only: where the process kills itself, as NAME:N; see failpoints.py."
+    )
 
     @classmethod
     def for_process(cls, environ: Mapping[str, str] = os.environ) -> Self:

@@ -1,12 +1,15 @@
-"""How many webhooks a second one ingress process accepts: stored, committed and answered 200.
+"""How many webhooks a second one ingress process accepts, and how soon: stored, committed and answered 200.
 
 The floor is a bare aiohttp handler that reads and parses the body; generator, connections and body are the same, and the
-two take turns. No worker runs: it would have a core of its own elsewhere.
+two take turns. No worker runs: it would have a core of its own elsewhere. How soon is measured at half of the rate that was
+just measured, with requests that leave when they are due, whatever became of those before them.
 """
 
 import asyncio
 import socket
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from statistics import median
 
@@ -19,6 +22,7 @@ from bench.load import BODY_BYTES, CONNECTIONS, Load
 from bench.results import Benchmark, Result, make_result
 
 LEAST_RATIO = 0.60
+MOST_P99_MS = 25.0
 MOST_EVENTS = 1_000_000  # of one run; the time is over long before
 PATH_SECRET = "an-unguessable-part-of-a-path"  # noqa: S105 - of a database that lives for minutes
 PATH = f"/webhooks/ledgersync/{PATH_SECRET}"
@@ -40,6 +44,7 @@ class Plan:
 
 
 QUICK = Plan(runs=3, warm_s=1.0, measured_s=4.0)
+PACED = Plan(runs=3, warm_s=1.0, measured_s=5.0)
 FULL = Plan(runs=5, warm_s=3.0, measured_s=20.0)
 
 
@@ -53,21 +58,38 @@ async def measure_full(ground: Ground, benchmark: Benchmark, _: float) -> Result
     return await measure_accepting(ground, benchmark, FULL)
 
 
+async def measure_latency(ground: Ground, benchmark: Benchmark, _: float) -> Result:
+    """Find the rate, then measure at half of it. Raises where an answer of 200 has no committed row."""
+    async with _both_servers(ground) as (urls, floor_port, ingress_port):
+        first = await _load(ingress_port, QUICK, 0)
+        rate, floors, loads = first.rate / 2, [], []
+        ground.say(f"  {first.rate:,.0f}/s were accepted; half of that is {rate:,.0f}/s")
+        for n in range(1, PACED.runs + 1):
+            floors.append(await _load(floor_port, PACED, n, "bench.pace", "--rate", str(rate)))
+            loads.append(await _load(ingress_port, PACED, n, "bench.pace", "--rate", str(rate)))
+            _say_turn(ground, n - 1, floors[-1], loads[-1])
+        await _require_rows(urls, first.accepted + sum(load.accepted for load in loads))
+    p99_ms = median(load.p99_ms for load in loads)
+    return Result(
+        name=benchmark.name,
+        value=p99_ms,
+        unit=f"ms p99 at {rate:,.0f}/s",
+        size=benchmark.size,
+        floor=median(load.p99_ms for load in floors),
+        floor_text="ms bare aiohttp",
+        target=f"p99 <= {MOST_P99_MS:g} ms",
+        ok=p99_ms <= MOST_P99_MS,
+    )
+
+
 async def measure_accepting(ground: Ground, benchmark: Benchmark, plan: Plan) -> Result:
     """Load the bare handler and a real ingress in turn. Raises where an answer of 200 has no committed row."""
-    floor_port, ingress_port = free_port(), free_port()
-    async with fresh_database(ground) as urls:
-        await _make_source(urls)
-        environ = {**urls.environ, "BANKFEED_PORT": str(ingress_port)}
-        async with (
-            running(ground, "bench.floor", str(floor_port), port=floor_port, environ={}),
-            running(ground, "ingress", port=ingress_port, environ=environ),
-        ):
-            floors, loads = [], []
-            for n in range(plan.runs):
-                floors.append(await _load(floor_port, plan, n))
-                loads.append(await _load(ingress_port, plan, n))
-                _say_turn(ground, n, floors[-1], loads[-1])
+    async with _both_servers(ground) as (urls, floor_port, ingress_port):
+        floors, loads = [], []
+        for n in range(plan.runs):
+            floors.append(await _load(floor_port, plan, n))
+            loads.append(await _load(ingress_port, plan, n))
+            _say_turn(ground, n, floors[-1], loads[-1])
         await _require_rows(urls, sum(load.accepted for load in loads))
     return make_result(
         benchmark,
@@ -77,6 +99,20 @@ async def measure_accepting(ground: Ground, benchmark: Benchmark, plan: Plan) ->
         floor_text="bare aiohttp",
         least=LEAST_RATIO,
     )
+
+
+@asynccontextmanager
+async def _both_servers(ground: Ground) -> AsyncIterator[tuple[Urls, int, int]]:
+    """Run the bare handler and a real ingress; yield the database and the ports of the two."""
+    floor_port, ingress_port = free_port(), free_port()
+    async with fresh_database(ground) as urls:
+        await _make_source(urls)
+        environ = {**urls.environ, "BANKFEED_PORT": str(ingress_port)}
+        async with (
+            running(ground, "bench.floor", str(floor_port), port=floor_port, environ={}),
+            running(ground, "ingress", port=ingress_port, environ=environ),
+        ):
+            yield urls, floor_port, ingress_port
 
 
 def free_port() -> int:
@@ -94,7 +130,7 @@ async def _make_source(urls: Urls) -> None:
     await owner.close()
 
 
-async def _load(port: int, plan: Plan, n: int) -> Load:
+async def _load(port: int, plan: Plan, n: int, module: str = "bench.load", *more: str) -> Load:
     options = {
         "--port": port,
         "--path": PATH,
@@ -105,7 +141,7 @@ async def _load(port: int, plan: Plan, n: int) -> Load:
     }
     words = [str(word) for pair in options.items() for word in pair]
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.load", *words, stdout=asyncio.subprocess.PIPE, cwd=CHECKOUT
+        sys.executable, "-m", module, *words, *more, stdout=asyncio.subprocess.PIPE, cwd=CHECKOUT
     )
     said, _ = await process.communicate()
     if process.returncode != 0:
@@ -134,6 +170,12 @@ async def _require_rows(urls: Urls, accepted: int) -> None:
 BENCHMARKS = (
     Benchmark(
         name="ingress.accept_rate", text="webhooks accepted and committed", size=QUICK.text, measure=measure_quick
+    ),
+    Benchmark(
+        name="ingress.accept_p99",
+        text="the time that accepting takes, at half that rate",
+        size=f"open loop, {PACED.text}",
+        measure=measure_latency,
     ),
     Benchmark(
         name="ingress.accept_rate_full",

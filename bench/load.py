@@ -7,6 +7,7 @@ prints one line of JSON, the fields of `Load`.
 import argparse
 import asyncio
 import resource
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import cast
@@ -88,7 +89,7 @@ class Sender(asyncio.Protocol):
     def __init__(self, run: Run) -> None:
         self._run = run
         self._came = b""
-        self._sent_at = 0.0
+        self._began_at = 0.0  # of the request on its way
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the first request."""
@@ -104,7 +105,7 @@ class Sender(asyncio.Protocol):
         run = self._run
         if self._came.startswith(b"HTTP/1.1 200"):
             run.accepted += 1
-            run.times_s.append(perf_counter() - self._sent_at)
+            run.times_s.append(perf_counter() - self._began_at)
         else:
             run.refused += 1
         self._came = b""
@@ -119,7 +120,7 @@ class Sender(asyncio.Protocol):
         if request is None:
             self._transport.close()
             return
-        self._sent_at = perf_counter()
+        self._began_at = perf_counter()
         self._transport.write(request)
 
 
@@ -128,11 +129,13 @@ def _body_bytes(answer: bytes) -> int:
     return int(answer[at : answer.index(b"\r", at)])
 
 
-async def run_load(run: Run, port: int, *, warm_s: float, measured_s: float) -> Load:
+async def run_load(
+    run: Run, port: int, *, warm_s: float, measured_s: float, make_sender: Callable[[], Sender] | None = None
+) -> Load:
     """Send until the time or the events are used up, then wait for the answers on their way."""
     loop = asyncio.get_running_loop()
     for _ in range(CONNECTIONS):
-        await loop.create_connection(lambda: Sender(run), HOST, port)
+        await loop.create_connection(make_sender or (lambda: Sender(run)), HOST, port)
     await _wait(run, warm_s)
     began, cpu_began, accepted = perf_counter(), _cpu_s(), run.accepted
     run.times_s.clear()
@@ -167,16 +170,21 @@ def _percentile(ordered: list[float], percent: int) -> float:
     return ordered[min(len(ordered) * percent // 100, len(ordered) - 1)] if ordered else float("nan")
 
 
-def main() -> None:
-    """Read the arguments, run, print."""
-    parser = argparse.ArgumentParser(prog="python -m bench.load", description=__doc__)
+def make_parser(module: str, text: str | None) -> argparse.ArgumentParser:
+    """Make the parser of what every generator is told."""
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=text)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--path", required=True)
     parser.add_argument("--first", type=int, default=0, help="number of the first event")
     parser.add_argument("--most", type=int, default=1_000_000, help="events at most")
     parser.add_argument("--warm-s", type=float, default=0.5)
     parser.add_argument("--measured-s", type=float, default=3.0)
-    asked = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Read the arguments, run, print."""
+    asked = make_parser("bench.load", __doc__).parse_args()
 
     async def start() -> Load:
         run = Run(asked.path, first=asked.first, most=asked.most)

@@ -80,6 +80,7 @@ class Ingress:
             await self._finish(self._runner, self._intake)
         if self._runner is not None:
             await self._runner.cleanup()
+        await self.webhooks.close()
         if self._waker is not None:
             await self._waker.close()
         if self._database is not None:

@@ -8,15 +8,14 @@ long and the sender was told to come back, who then repeats what is stored alrea
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
-from hashlib import sha256
 from time import monotonic
 from traceback import extract_tb
-from typing import Final
+from typing import Final, NamedTuple
 
 from bankfeed.db import Database
 from bankfeed.db.inbox import Arrival, Incoming, insert_inbox
 from bankfeed.errors import RefusedData, Unavailable
+from bankfeed.failpoints import Failpoint, reach
 from bankfeed.jobs import Wake, Waker
 from bankfeed.logs import get_logger
 
@@ -27,8 +26,7 @@ WAITING_BYTES: Final = 64_000_000  # the largest bodies, as many as may wait, wo
 STORE_S: Final = 4.0  # senders give up after some 5 to 10 s; they are to have an answer before that
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Waiting(NamedTuple):
     incoming: Incoming
     key: tuple[int, str, bytes]
     answer: asyncio.Future[Arrival]
@@ -47,10 +45,11 @@ class Intake:
         self._has_some = asyncio.Event()
         self._count = 0
 
-    async def store(self, incoming: Incoming) -> Arrival:
-        """Return what became of an event, once that is committed.
+    def store(self, incoming: Incoming) -> asyncio.Future[Arrival]:
+        """Take an event; what is returned tells what became of it, once that is committed.
 
-        Raises Unavailable where Postgres is away or slow or too much waits, RefusedData where it cannot be stored at all.
+        Raises, at once or when awaited, Unavailable where Postgres is away or slow or too much waits, and RefusedData where
+        it cannot be stored at all.
         """
         if len(self._queue) >= self._most_waiting:
             raise Unavailable(f"{self._most_waiting} events wait already")
@@ -61,14 +60,14 @@ class Intake:
         self._unanswered.append((monotonic(), waiting.answer))
         self._waiting_bytes += len(incoming.body)
         self._has_some.set()
-        return await waiting.answer
+        return waiting.answer
 
     def _key(self, incoming: Incoming) -> tuple[int, str, bytes]:
         """Order events alike in all replicas, and find the same event twice in a batch."""
         if incoming.event_id is None:
             self._count += 1
             return (incoming.source_id, "", self._count.to_bytes(8, "big"))
-        return (incoming.source_id, incoming.event_id, sha256(incoming.body).digest())
+        return (incoming.source_id, incoming.event_id, incoming.body)
 
     async def run(self) -> None:
         """Commit batches until cancelled."""
@@ -148,7 +147,10 @@ class Intake:
 
     async def _insert(self, incoming: list[Incoming]) -> tuple[Arrival, ...]:
         async with self._database.queue_statement() as conn:
-            return await insert_inbox(conn, incoming)
+            reach(Failpoint.BEFORE_INBOX_INSERT)
+            arrivals = await insert_inbox(conn, incoming)
+        reach(Failpoint.AFTER_INBOX_INSERT)
+        return arrivals
 
 
 def _describe(error: Exception) -> dict[str, str | None]:

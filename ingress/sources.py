@@ -1,18 +1,14 @@
-"""Which source a webhook came through, and whether the sender is who it says."""
+"""Which source a webhook came through: looked up by slug, and kept for some seconds."""
 
 import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from hmac import compare_digest
 from time import monotonic
 from typing import Any, Final
 
 from bankfeed.db import Database
 from bankfeed.db.source import Source, find_source
-from bankfeed.errors import NotFound, RefusedData, Unauthorized, Unavailable
-from bankfeed.signing import verify_hex_hmac, verify_v1
+from bankfeed.errors import NotFound, RefusedData, Unavailable
 
 KEPT_S: Final = 15
 KEPT_SOURCES: Final = 1024
@@ -21,7 +17,6 @@ LOOK_UP_S: Final = 1.0  # with what a commit may take, a sender has its answer w
 LOOK_UPS_AT_ONCE: Final = 2  # strangers who try addresses must not take the connections that commits need
 LOOK_UPS_WAITING: Final = 256
 SLUG: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")  # the CHECK of schema.sql
-FINICITY_HEADER: Final = "X-Finicity-Signature"
 
 
 class Sources:
@@ -39,11 +34,16 @@ class Sources:
         self._slots = asyncio.Semaphore(LOOK_UPS_AT_ONCE)
         self._kept_slots = asyncio.Semaphore(LOOK_UPS_AT_ONCE)  # keys are renewed, however many strangers come
 
+    def find_kept(self, slug: str) -> Source | None:
+        """Return a source that was looked up some seconds ago at most, None where it has to be looked up."""
+        kept = self._kept.get(slug)
+        return kept[1] if kept is not None and monotonic() - kept[0] <= KEPT_S else None
+
     async def get(self, slug: str) -> Source:
         """Return the source with that slug. Raises NotFound, or Unavailable where it cannot be looked up."""
-        kept_at, kept = self._kept.get(slug, (float("-inf"), None))
-        if kept is not None and monotonic() - kept_at <= KEPT_S:
-            return kept
+        if (known := self.find_kept(slug)) is not None:
+            return known
+        _, kept = self._kept.get(slug, (0.0, None))
         if not SLUG.fullmatch(slug) or monotonic() - self._strangers.get(slug, float("-inf")) <= KEPT_S:
             raise NotFound("there is no such source")
         try:
@@ -98,24 +98,3 @@ def _keep(kept: OrderedDict[str, Any], slug: str, value: Any, *, most: int) -> N
     kept.move_to_end(slug)
     while len(kept) > most:
         kept.popitem(last=False)
-
-
-def verify(source: Source, *, path_secret: str | None, headers: Mapping[str, str], body: bytes) -> None:
-    """Check that a request may come in through a source.
-
-    Raises NotFound where the unguessable part of the path is not there or wrong (to the sender the address does not
-    exist), Unauthorized where the signature is.
-    """
-    if source.verifier == "path":
-        given = (path_secret or "").encode()
-        if not any(compare_digest(given, secret.encode()) for secret in source.secrets):
-            raise NotFound("there is no such source")
-        return
-    if path_secret is not None:
-        raise NotFound("there is no such source")
-    if source.verifier == "finicity":
-        verify_hex_hmac(source.secrets, body, header_value=headers.get(FINICITY_HEADER))
-    elif source.verifier == "standard":
-        verify_v1(source.secrets, headers, body=body, now=datetime.now(UTC))
-    else:
-        raise Unauthorized("the source has no known verifier")

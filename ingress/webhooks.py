@@ -15,35 +15,19 @@ from bankfeed.aggregators import Notice
 from bankfeed.aggregators.dialects import DIALECTS
 from bankfeed.db.inbox import Incoming
 from bankfeed.db.source import Source
-from bankfeed.errors import BadRequest, NotFound, RefusedData, Unauthorized, Unavailable
+from bankfeed.errors import BankfeedError, Unavailable
 from bankfeed.logs import get_logger
 from bankfeed.settings import Settings
+from ingress.answers import Accepted, Refusal, can_stay_open, make_accepted
 from ingress.intake import Intake
-from ingress.sources import Sources, verify
+from ingress.senders import Senders
+from ingress.sources import Sources
 
-RETRY_AFTER_S: Final = 5
 LAST_BODY_S: Final = 1.0  # what a body may still take once ingress stops
-ACCEPTED: Final = b'{"status":"OK"}'
+CODE: Final = "txpush_verification_code"
+MAX_CODE_CHARS: Final = 256
 
 _count_received = lru_cache(maxsize=256)(metrics.WEBHOOKS_RECEIVED.labels)  # all labels come from closed lists
-
-
-class Refusal(Exception):
-    """A request that is answered with something else than 200."""
-
-    def __init__(self, status: int, code: str, message: str, *, field: str | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.field = field
-
-    def response(self) -> web.Response:
-        """Make the answer: {"status":"ERROR","code","message","field"?}."""
-        body = {"status": "ERROR", "code": self.code, "message": str(self)}
-        if self.field is not None:
-            body["field"] = self.field
-        headers = {"Retry-After": str(RETRY_AFTER_S)} if self.status == 503 else {}
-        return web.json_response(body, status=self.status, headers=headers)
 
 
 class Webhooks:
@@ -53,6 +37,8 @@ class Webhooks:
         self._settings = settings
         self._sources: Sources | None = None
         self._intake: Intake | None = None
+        self._senders = Senders(settings)
+        self._accepted = Accepted()
         self._reading: set[asyncio.Timeout] = set()
         self._is_stopping = False
         self.busy = 0  # requests that are not answered yet
@@ -70,57 +56,69 @@ class Webhooks:
             if not deadline.expired():
                 deadline.reschedule(min(last_at, deadline.when() or last_at))
 
+    async def close(self) -> None:
+        """Close what was opened to check senders. Safe to repeat."""
+        await self._senders.close()
+
     def add_routes(self, app: web.Application) -> None:
         """Serve the door's two paths; the second carries the unguessable part."""
+        app.router.add_get("/webhooks/{source}", self.confirm, allow_head=False)
         app.router.add_post("/webhooks/{source}", self.receive)
         app.router.add_post("/webhooks/{source}/{secret}", self.receive)
 
-    async def receive(self, request: web.Request) -> web.Response:
+    async def confirm(self, request: web.Request) -> web.Response:
+        """Answer TxPUSH's check of an address with the code that it sends; to any other source there is nothing to get."""
+        try:
+            source = await self._find(request)
+            code = _read_code(request, source)
+        except (Refusal, BankfeedError) as error:
+            refusal = _note_refusal(error, "unknown")
+            return refusal.response()
+        _count_received(source.dialect, "ping", "ping").inc()
+        return web.Response(text=code, headers={"X-Content-Type-Options": "nosniff"})
+
+    async def receive(self, request: web.Request) -> web.StreamResponse:
         """Take one webhook."""
         self.busy += 1
-        try:
-            response = await self._receive(request)
-        finally:
-            self.busy -= 1
-        if self._is_stopping:
-            response.force_close()
-        return response
-
-    async def _receive(self, request: web.Request) -> web.Response:
         began = monotonic()
-        dialect = "unknown"
-        event = "unknown"
+        dialect = event = "unknown"
         try:
             source = await self._find(request)
             dialect = source.dialect
             body = await self._read(request)
-            notice = self._verify_and_parse(request, source, body)
+            path_secret = request.match_info.get("secret")
+            await self._senders.verify(source, path_secret=path_secret, headers=request.headers, body=body)
+            notice = _parse(request, source, body)
             event = notice.event_type or ("ping" if notice.is_ping else "unknown")
             outcome = "ping" if notice.is_ping else await self._store(source, notice, body)
-            response = web.Response(body=ACCEPTED, content_type="application/json")
-        except Refusal as refusal:
+            response = self._accept(request)
+        except (Refusal, BankfeedError) as error:
+            refusal = _note_refusal(error, dialect)
             outcome = refusal.code
             response = refusal.response()
-            get_logger().info(
-                "webhook.refused", dialect=dialect, status=refusal.status, code=refusal.code, field=refusal.field
-            )
+            if self._is_stopping:
+                response.force_close()
+        finally:
+            self.busy -= 1
         _count_received(dialect, event, outcome).inc()
         metrics.INGRESS_SECONDS.observe(monotonic() - began)
         return response
 
+    def _accept(self, request: web.Request) -> web.StreamResponse:
+        if can_stay_open(request) and not self._is_stopping:
+            return self._accepted
+        return make_accepted(is_last=self._is_stopping)
+
     async def _find(self, request: web.Request) -> Source:
         if self._sources is None:
-            raise Refusal(503, "unavailable", "starting; try again")
-        try:
-            return await self._sources.get(request.match_info["source"])
-        except NotFound as error:
-            raise Refusal(404, "not_found", str(error)) from error
-        except Unavailable as error:
-            raise Refusal(503, "unavailable", "the database is away; try again") from error
+            raise Unavailable("starting")
+        slug = request.match_info["source"]
+        return self._sources.find_kept(slug) or await self._sources.get(slug)
 
     async def _read(self, request: web.Request) -> bytes:
         """Read the body, bounded while it streams and in time; compressed ones are refused undecoded."""
-        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        encodings = request.headers.getall("Content-Encoding", ())
+        if any(encoding.lower() != "identity" for encoding in encodings):
             raise Refusal(415, "encoded_body", "expected a body without Content-Encoding")
         most = self._settings.body_bytes
         if (request.content_length or 0) <= most:
@@ -144,22 +142,11 @@ class Webhooks:
                     body += chunk
         except TimeoutError as error:
             if self._is_stopping:
-                raise Refusal(503, "unavailable", "stopping; try again") from error
+                raise Unavailable("stopping") from error
             raise Refusal(408, "too_slow", f"expected the body within {self._settings.body_s} s") from error
         finally:
             self._reading.discard(deadline)
         return bytes(body)
-
-    def _verify_and_parse(self, request: web.Request, source: Source, body: bytes) -> Notice:
-        try:
-            verify(source, path_secret=request.match_info.get("secret"), headers=request.headers, body=body)
-            return DIALECTS[source.dialect](body, request.headers)
-        except NotFound as error:
-            raise Refusal(404, "not_found", str(error)) from error
-        except Unauthorized as error:
-            raise Refusal(401, "unauthorized", "the signature is missing or wrong") from error
-        except BadRequest as error:
-            raise Refusal(400, "bad_request", str(error), field=error.field) from error
 
     async def _store(self, source: Source, notice: Notice, body: bytes) -> str:
         assert self._intake is not None
@@ -173,10 +160,26 @@ class Webhooks:
             account_refs=notice.account_refs,
             body=body,
         )
-        try:
-            arrival = await self._intake.store(incoming)
-        except Unavailable as error:
-            raise Refusal(503, "unavailable", "not stored; try again") from error
-        except RefusedData as error:
-            raise Refusal(400, "bad_request", "the event cannot be stored") from error
-        return arrival.value
+        return (await self._intake.store(incoming)).value
+
+
+def _parse(request: web.Request, source: Source, body: bytes) -> Notice:
+    read = DIALECTS.get(source.dialect)
+    if read is None:  # the schema knows a dialect that this process does not: a newer one will
+        raise Unavailable("the source has no known dialect")
+    return read(body, request.headers)
+
+
+def _read_code(request: web.Request, source: Source) -> str:
+    code = request.query.get(CODE, "")
+    if source.verifier != "txpush":
+        raise Refusal(404, "not_found", "there is no such source")
+    if not (code.isascii() and code.isprintable() and 1 <= len(code) <= MAX_CODE_CHARS):
+        raise Refusal(400, "bad_request", f"expected {CODE} to be 1 to {MAX_CODE_CHARS} characters", field=CODE)
+    return code
+
+
+def _note_refusal(error: Refusal | BankfeedError, dialect: str) -> Refusal:
+    refusal = error if isinstance(error, Refusal) else Refusal.of(error)
+    get_logger().info("webhook.refused", dialect=dialect, status=refusal.status, code=refusal.code, field=refusal.field)
+    return refusal

@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -15,6 +14,7 @@ from bankfeed.db import Database
 from bankfeed.db.schema import load_schema
 from bankfeed.local import LocalPostgres, LocalRedis, erase
 from bankfeed.settings import Settings
+from tests.databases import Databases
 from tests.finbank import free_port
 from tests.subscriber import Subscriber
 
@@ -71,26 +71,43 @@ def template(postgres: LocalPostgres) -> str:
         await load_schema(owner)
         for role in ("bankfeed_app", "bankfeed_queue"):
             await owner.execute(f"ALTER ROLE {role} PASSWORD '{PASSWORD}'")
+        await _drop_far_weeks(owner)
         await owner.close()
 
     asyncio.run(make())
     return "bankfeed_template"
 
 
+async def _drop_far_weeks(owner: asyncpg.Connection) -> None:
+    """Leave this week's partitions and the next one's: each test copies every file of this database."""
+    for row in await owner.fetch(
+        """
+        SELECT relname FROM (
+            SELECT c.relname, row_number() OVER (PARTITION BY i.inhparent ORDER BY c.relname) AS week
+            FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE c.relkind = 'r' AND c.relname ~ '_\\d{4}w\\d{2}$'
+        ) weeks WHERE week > 2
+        """
+    ):
+        await owner.execute(f'DROP TABLE "{row["relname"]}"')
+
+
+@pytest.fixture(scope="session")
+def databases(postgres: LocalPostgres, template: str) -> Databases:
+    """The databases that this test process has made."""
+    return Databases(postgres, template)
+
+
 @pytest.fixture
-async def urls(postgres: LocalPostgres, template: str) -> AsyncIterator[Urls]:
-    """A fresh database with the schema and nothing in it."""
-    name = f"test_{uuid4().hex[:12]}"
-    conn = await asyncpg.connect(postgres.url())
-    await conn.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER bankfeed_owner STRATEGY FILE_COPY")
+async def urls(postgres: LocalPostgres, databases: Databases) -> AsyncIterator[Urls]:
+    """A database with the schema and nothing in it."""
+    name = await databases.take()
     yield Urls(
         superuser=postgres.url(database=name),
         owner=postgres.url("bankfeed_owner", name, PASSWORD),
         app=postgres.url("bankfeed_app", name, PASSWORD),
         queue=postgres.url("bankfeed_queue", name, PASSWORD),
     )
-    await conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await conn.close()
+    await databases.give_back(name)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import aiohttp
 
 from bankfeed.aggregators.finicity import Finicity, FinicityConfig
+from bankfeed.local.server import end_with_parent
 from tests.seed import PARTNER_SECRET
 
 ROOT = Path(__file__).parents[1]
@@ -62,8 +64,14 @@ class FinbankProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start the process; `wait_until_up` says when it answers."""
-        self._process = subprocess.Popen([sys.executable, "-m", "bankfeed.sandbox"], cwd=ROOT, env=self._environ)
+        """Start the process; `wait_until_up` says when it answers. It ends with this one."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "bankfeed.sandbox"],
+            cwd=ROOT,
+            env=self._environ,
+            stdout=subprocess.DEVNULL,
+            preexec_fn=end_with_parent(signal.SIGKILL),  # noqa: PLW1509 - one system call
+        )
 
     async def wait_until_up(self) -> None:
         """Wait until it answers."""

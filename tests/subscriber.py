@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from bankfeed.signing import verify_v1
+from bankfeed.signing import verify_standard
 from tests.seed import ENDPOINT_SECRET
 
 
@@ -22,7 +22,7 @@ class Subscriber:
 
     async def take(self, request: web.Request) -> web.Response:
         body = await request.read()
-        verify_v1([ENDPOINT_SECRET], request.headers, body=body, now=datetime.now(UTC))
+        verify_standard([ENDPOINT_SECRET], request.headers, body=body, now=datetime.now(UTC))
         self.requests.append(dict(request.headers))
         status = self.statuses.pop(0) if self.statuses else 200
         if status == 200:

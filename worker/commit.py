@@ -17,6 +17,7 @@ from bankfeed.db.connection import Lease, RefreshTarget
 from bankfeed.db.event import OutboundEvent
 from bankfeed.db.history import Cause
 from bankfeed.db.plan import write_changes
+from bankfeed.failpoints import Failpoint, reach
 from bankfeed.jobs import Wake
 from bankfeed.logs import get_logger
 from bankfeed.model import AccountId, EventType, Pull, PullId
@@ -42,12 +43,14 @@ _OUTCOMES = {
 class Finish:
     """How a refresh ends.
 
-    `gone` are accounts that the aggregator says it does not have; `unconfirmed` those that an event called deleted and
-    the aggregator did not. `retry_s` is when to try again where an account failed, None where none did.
+    `has_accounts` is whether the aggregator listed any, be it one that cannot be pulled now. `gone` are accounts that it
+    says it does not have; `unconfirmed` those that an event called deleted and the aggregator did not. `retry_s` is when
+    to try again where an account failed, None where none did.
     """
 
     standing: Standing
     is_all_applied: bool
+    has_accounts: bool
     gone: tuple[AccountId, ...] = ()
     unconfirmed: tuple[AccountId, ...] = ()
     retry_s: int | None = None
@@ -93,6 +96,8 @@ async def commit_pull(
             events += await _write_standing(conn, lease, target, end, at=now)
             await _write_end(conn, context, lease, end)  # an account is open: it has just been pulled
         waiting = await event.insert_events(conn, lease.customer_id, events) if events else 0
+        reach(Failpoint.BEFORE_PULL)
+    reach(Failpoint.AFTER_PULL)
     _count(lease, locked, reported, changes)
     if waiting:
         context.waker.wake(Wake.DELIVER)
@@ -105,7 +110,7 @@ async def commit_finish(context: Context, lease: Lease, target: RefreshTarget, f
         now = await connection.lock_leased(conn, lease)
         await account.lock_accounts(conn, lease.customer_id, (*finish.gone, *finish.unconfirmed))
         events = await _write_standing(conn, lease, target, finish, at=now)
-        if finish.retry_s is None:
+        if finish.retry_s is None and not finish.has_accounts:
             await connection.close_connection_without_accounts(conn, lease)
         await _write_end(conn, context, lease, finish)
         waiting = await event.insert_events(conn, lease.customer_id, events) if events else 0
@@ -144,6 +149,7 @@ async def _write(
     cause = Cause(at=reported.at, pull_id=pull_id)
     await write_changes(conn, lease.customer_id, target.client_id, locked.id, changes, cause=cause)
     await ask_about(conn, lease, locked.id, kin.unsure, pull_id=pull_id, at=reported.at)
+    await pull.forget_held_rows(conn, lease.customer_id, locked.id, after=locked.last_pulled_at)
     await account.update_pulled(
         conn,
         lease.customer_id,
@@ -222,8 +228,9 @@ async def _write_end(conn: Connection, context: Context, lease: Lease, finish: F
     """Write that the refresh is handled, or when it is tried again."""
     if finish.retry_s is not None:
         await connection.mark_failed(conn, lease, delay_s=finish.retry_s)
-    else:
-        await connection.mark_handled(conn, lease, update_hours=context.settings.update_hours)
+        return
+    await connection.mark_handled(conn, lease, update_hours=context.settings.update_hours)
+    reach(Failpoint.BEFORE_FINISH)
 
 
 def _count(lease: Lease, locked: Locked, reported: Pull, changes: Changes) -> None:

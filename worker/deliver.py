@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 from bankfeed import metrics
 from bankfeed.db import delivery
 from bankfeed.db.delivery import Attempt, ClaimedDelivery, Parcel
+from bankfeed.failpoints import Failpoint, reach
 from bankfeed.logs import get_logger
 from bankfeed.schedule import RETRIES, is_over, next_due_at
 from worker.context import Context
@@ -37,6 +38,10 @@ async def take_deliveries(context: Context, post: Post, *, now: datetime | None 
             limit=min(BATCH_DELIVERIES, context.settings.delivery_slots),  # the attempt's time runs from here for each
             now=now,
         )
+        if claimed:
+            reach(Failpoint.BEFORE_DELIVERY_CLAIM)
+    if claimed:
+        reach(Failpoint.AFTER_DELIVERY_CLAIM)
     try:
         tries = [_Try(context, post, each, parcel, token) for each, parcel in await _with_parcels(context, claimed)]
         ended = await asyncio.gather(*(each.run() for each in tries), return_exceptions=True)
@@ -86,6 +91,7 @@ class _Try:
             await self._record(await self.post.attempt(self.parcel))
 
     async def _record(self, attempt: Attempt) -> None:
+        reach(Failpoint.BEFORE_ATTEMPT)
         due_at = self._next_due_at()
         if attempt.status is not None and 200 <= attempt.status < 300:
             outcome = "delivered"
@@ -99,6 +105,7 @@ class _Try:
             outcome = "later"
             async with self.context.database.tenant(self.claimed.customer_id) as conn:
                 await delivery.mark_waiting(conn, self.claimed, attempt, token=self.token, due_at=due_at)
+        reach(Failpoint.AFTER_ATTEMPT)
         self._count(attempt, outcome)
 
     async def _record_failed(self, attempt: Attempt | None) -> None:

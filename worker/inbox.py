@@ -13,6 +13,7 @@ from bankfeed import metrics
 from bankfeed.db import account, connection, inbox
 from bankfeed.db.inbox import Claimed, Resolved
 from bankfeed.errors import AggregatorError, LeaseLost, Unavailable
+from bankfeed.failpoints import Failpoint, reach
 from bankfeed.jobs import Wake
 from bankfeed.logs import get_logger
 from bankfeed.model import ConnectionId, CustomerId, EventType
@@ -68,9 +69,13 @@ async def _commit_plain(context: Context, plain: Sequence[tuple[Claimed, tuple[R
     connections = [_connections(named) for _, named in plain]
     async with context.database.queue() as conn:
         asked, coalesced = await connection.request_refreshes(conn, [pair for pairs in connections for pair in pairs])
+        if asked < sum(_count_open(named) for _, named in plain):
+            raise LeaseLost("a connection was closed while its event was handed over")
         owners = [_only_customer(pairs) for pairs in connections]
         if await inbox.mark_all_done(conn, events, token=token, customer_ids=owners) < len(events):
             raise LeaseLost("some of the events are held by another worker")
+        reach(Failpoint.BEFORE_HAND_OVER)
+    reach(Failpoint.AFTER_HAND_OVER)
     for event in events:
         metrics.INBOX_WAIT.observe(event.age_s)
     metrics.INBOX_HANDLED.labels("done").inc(len(events))
@@ -164,6 +169,8 @@ async def _hand_over(
     connections = _connections(named)
     async with context.database.queue() as conn:
         asked, coalesced = await connection.request_refreshes(conn, connections)
+        if asked < _count_open(named):
+            raise AggregatorError("a connection was closed while its event was handed over; it is looked up again")
         if event.event_type is EventType.MFA_UPDATED:
             await connection.hint_repaired(conn, connections)
         if event.event_type is EventType.BANK_ACCOUNT_DELETED:
@@ -183,6 +190,8 @@ async def _hand_over(
             is_ours = await inbox.mark_done(conn, event, token=token, customer_id=owner, reason=reason)
         if not is_ours:
             raise LeaseLost(f"event {event.id} is held by another worker")
+        reach(Failpoint.BEFORE_HAND_OVER)
+    reach(Failpoint.AFTER_HAND_OVER)
     metrics.INBOX_WAIT.observe(event.age_s)
     metrics.REFRESH_COALESCED.inc(coalesced)
     outcome = "set_aside" if missing else "done"
@@ -200,6 +209,10 @@ async def _hand_over(
 
 def _connections(named: Sequence[Resolved]) -> list[tuple[CustomerId, ConnectionId]]:
     return sorted({(resolved.customer_id, resolved.connection_id) for resolved in named})
+
+
+def _count_open(named: Sequence[Resolved]) -> int:
+    return len({resolved.connection_id for resolved in named if not resolved.is_closed})
 
 
 def _only_customer(connections: Sequence[tuple[CustomerId, ConnectionId]]) -> CustomerId | None:

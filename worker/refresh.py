@@ -20,6 +20,7 @@ from bankfeed.db import account, connection, source
 from bankfeed.db.account import AccountState
 from bankfeed.db.connection import Lease, RefreshTarget
 from bankfeed.errors import AggregatorError, LeaseLost, NoSuchAccount, RefusedData, Unavailable
+from bankfeed.failpoints import Failpoint, reach
 from bankfeed.health import MEANINGS
 from bankfeed.logs import get_logger
 from bankfeed.model import AccountId, Pull
@@ -107,6 +108,7 @@ async def _refresh(context: Context, lease: Lease) -> list[str]:
         aggregator=aggregator,
     )
     await refresh.run()
+    reach(Failpoint.AFTER_FINISH)
     return refresh.failures
 
 
@@ -166,6 +168,7 @@ class _Refresh:
         return Finish(
             standing=standing,
             is_all_applied=self.is_all_applied,
+            has_accounts=bool(listed),
             gone=tuple(gone),
             unconfirmed=tuple(hinted),
             retry_s=delay_s(self.lease.failures + 1) if self.failures else None,

@@ -5,6 +5,7 @@ the sweeps go on meanwhile.
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,6 +35,8 @@ async def listen_for_wakes(settings: Settings, lanes: Sequence[Lane]) -> None:
     if not url:
         get_logger().warning("redis.none", text="no BANKFEED_REDIS_URL: the sweeps do all the work")
         await asyncio.Event().wait()
+    # To arq a job that is let go has failed, with a traceback each; what fails in a lane, the lane logs.
+    logging.getLogger("arq.worker").setLevel(logging.CRITICAL)
     wait_s = FIRST_WAIT_S
     while True:
         began = asyncio.get_running_loop().time()
@@ -115,8 +118,15 @@ def _job(lane: Lane) -> Any:
 
 
 async def _drop(worker: Worker) -> None:
-    """Let go of a worker that ended: its jobs only waited for lanes, which go on."""
-    for task in worker.tasks.values():
-        task.cancel()
-    await asyncio.gather(*worker.tasks.values(), return_exceptions=True)
+    """Let go of a worker that ended: its jobs only waited for lanes, which go on.
+
+    The jobs are cancelled, not what arq does around them: that ends by itself, and cancelled it would leave tasks with
+    exceptions that nobody looks at.
+    """
+    around = set(worker.tasks.values())
+    while around:
+        for job in worker.job_tasks.values():
+            job.cancel()
+        ended, around = await asyncio.wait(around, timeout=POLL_S)
+        await asyncio.gather(*ended, return_exceptions=True)
     await worker.pool.aclose()

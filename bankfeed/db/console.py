@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 from bankfeed.db.database import Connection
 from bankfeed.errors import NotFound
-from bankfeed.model import AccountId, ClientId, ConnectionId, CustomerId, TransactionId
+from bankfeed.model import AccountId, ClientId, ConnectionId, CustomerId, ShadowPolicy, ShadowVerdict, TransactionId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +16,7 @@ class ShownFirm:
     """The customer itself."""
 
     name: str
-    shadow_policy: str
+    shadow_policy: ShadowPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,7 @@ class ShownAccount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownTransaction:
-    """A movement on one of those accounts."""
+    """A movement on one of those accounts. `has_act` and `shadow_verdict` are what a person did with it."""
 
     id: TransactionId
     account_id: AccountId
@@ -61,6 +62,8 @@ class ShownTransaction:
     amount: Decimal
     transacted_on: date
     description: str
+    has_act: bool
+    shadow_verdict: ShadowVerdict | None
 
 
 async def get_shown_firm(conn: Connection, customer_id: CustomerId) -> ShownFirm:
@@ -68,7 +71,7 @@ async def get_shown_firm(conn: Connection, customer_id: CustomerId) -> ShownFirm
     row = await conn.fetchrow("SELECT name, shadow_policy FROM customers WHERE id = $1", customer_id)
     if row is None:
         raise NotFound(f"there is no customer {customer_id}")
-    return ShownFirm(**row)
+    return ShownFirm(name=row["name"], shadow_policy=ShadowPolicy(row["shadow_policy"]))
 
 
 async def list_shown_connections(
@@ -120,12 +123,16 @@ async def list_shown_transactions(
     """
     rows = await conn.fetch(
         """
-        SELECT t.id, t.account_id, t.state, t.amount, t.transacted_on, t.description
+        SELECT t.*, t.is_touched OR EXISTS (SELECT FROM ledger_entries e WHERE e.customer_id = $1
+                                           AND e.transaction_id = t.id AND e.state <> 'void') AS has_act
         FROM unnest($2::bigint[]) AS a (id)
         CROSS JOIN LATERAL (
-            SELECT t.id, t.account_id, t.state, t.amount, t.transacted_on, t.description FROM transactions t
+            SELECT t.id, t.account_id, t.state, t.amount, t.transacted_on, t.description, t.shadow_verdict,
+                   t.reconciled_at IS NOT NULL OR t.split_into IS NOT NULL
+                   OR t.shadow_verdict IS NOT DISTINCT FROM 'rejected' AS is_touched
+            FROM transactions t
             WHERE t.customer_id = $1 AND t.account_id = a.id AND t.deleted_at IS NULL AND t.merged_into IS NULL
-              AND (t.state <> 'removed' OR t.removed_at > now() - make_interval(secs => $3))
+              AND t.fingerprint IS NULL AND (t.state <> 'removed' OR t.removed_at > now() - make_interval(secs => $3))
             ORDER BY t.transacted_on DESC, t.id DESC LIMIT $4
         ) t
         ORDER BY t.transacted_on DESC, t.id DESC LIMIT $4
@@ -135,4 +142,18 @@ async def list_shown_transactions(
         removed_s,
         limit,
     )
-    return tuple(ShownTransaction(**row) for row in rows)
+    return tuple(_read_transaction(row) for row in rows)
+
+
+def _read_transaction(row: Any) -> ShownTransaction:
+    verdict = row["shadow_verdict"]
+    return ShownTransaction(
+        id=row["id"],
+        account_id=row["account_id"],
+        state=row["state"],
+        amount=row["amount"],
+        transacted_on=row["transacted_on"],
+        description=row["description"],
+        has_act=row["has_act"],
+        shadow_verdict=None if verdict is None else ShadowVerdict(verdict),
+    )

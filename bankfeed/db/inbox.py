@@ -77,11 +77,13 @@ class InboxState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetAside:
-    """An event that was set aside, and why; `source` is the slug of its door."""
+    """An event that was set aside, and why; `source` is the slug of its door, `tries` how often its handling broke."""
 
+    id: int
     source: str
     name: str
     event_id: str | None
+    tries: int
     reason: str
     age_s: float
 
@@ -115,12 +117,12 @@ async def insert_inbox(conn: Connection, incoming: Sequence[Incoming]) -> tuple[
                    CASE WHEN i.event_type IS NULL THEN now() END
             FROM incoming i LEFT JOIN fresh USING (source_id, event_id, body_sha256)
             WHERE i.event_id IS NULL OR fresh.event_id IS NOT NULL
-            ORDER BY i.n
         )
-        SELECT i.event_id IS NOT NULL AND fresh.event_id IS NULL AS is_repeat,
-               EXISTS (SELECT FROM received r WHERE r.source_id = i.source_id AND r.event_id = i.event_id
-                       AND r.body_sha256 <> i.body_sha256) AS is_changed
+        SELECT i.n, fresh.event_id IS NULL AS is_repeat
         FROM incoming i LEFT JOIN fresh USING (source_id, event_id, body_sha256)
+        WHERE i.event_id IS NOT NULL AND (fresh.event_id IS NULL OR EXISTS
+              (SELECT FROM received r WHERE r.source_id = i.source_id AND r.event_id = i.event_id
+               AND r.body_sha256 <> i.body_sha256))
         ORDER BY i.n
         """,
         [event.source_id for event in incoming],
@@ -132,10 +134,10 @@ async def insert_inbox(conn: Connection, incoming: Sequence[Incoming]) -> tuple[
         [_SEPARATOR.join(event.account_refs) for event in incoming],
         [event.body for event in incoming],
     )
-    return tuple(
-        Arrival.REPEATED if row["is_repeat"] else Arrival.CHANGED if row["is_changed"] else Arrival.ACCEPTED
-        for row in rows
-    )
+    arrivals = [Arrival.ACCEPTED] * len(incoming)
+    for row in rows:  # only what is not new comes back: mostly nothing
+        arrivals[row["n"] - 1] = Arrival.REPEATED if row["is_repeat"] else Arrival.CHANGED
+    return tuple(arrivals)
 
 
 async def claim_inbox(
@@ -370,13 +372,43 @@ async def list_set_aside(conn: Connection, *, limit: int) -> tuple[SetAside, ...
     """List the latest events that were set aside, newest first."""
     rows = await conn.fetch(
         """
-        SELECT s.slug AS source, i.name, i.event_id, i.reason, extract(epoch FROM now() - i.received_at)::float8 AS age_s
+        SELECT i.id, s.slug AS source, i.name, i.event_id, i.tries, i.reason,
+               extract(epoch FROM now() - i.received_at)::float8 AS age_s
         FROM inbox i JOIN sources s ON s.id = i.source_id
         WHERE i.state = 'set_aside' ORDER BY i.received_at DESC, i.id DESC LIMIT $1
         """,
         limit,
     )
     return tuple(SetAside(**row) for row in rows)
+
+
+async def mark_requeued(
+    conn: Connection, *, ids: Sequence[int] | None, reason: str | None, after_id: int, limit: int
+) -> tuple[int, ...]:
+    """Let events that were set aside wait again, due now and with no try counted; return their ids. Safe to repeat.
+
+    `ids` None is all of them. `reason` is a part of the reasons wanted, None is any. At most `limit`, of those whose ids
+    follow `after_id`: who goes through all that way meets none twice, though it be set aside again meanwhile.
+    """
+    rows = await conn.fetch(
+        """
+        WITH chosen AS (
+            SELECT source_id, id, received_at FROM inbox
+            WHERE state = 'set_aside' AND id > $3 AND ($1::bigint[] IS NULL OR id = ANY ($1::bigint[]))
+              AND ($2::text IS NULL OR position(lower($2) IN lower(reason)) > 0)
+            ORDER BY id LIMIT $4 FOR UPDATE
+        )
+        UPDATE inbox i SET state = 'waiting', reason = '', needs_listing = false, tries = 0, due_at = now(),
+                           finished_at = NULL
+        FROM chosen c WHERE i.source_id = c.source_id AND i.id = c.id AND i.received_at = c.received_at
+        RETURNING i.id
+        """,
+        ids,
+        reason,
+        after_id,
+        limit,
+    )
+    return tuple(sorted(row["id"] for row in rows))
 
 
 async def delete_received(conn: Connection, *, days: int, limit: int) -> int:

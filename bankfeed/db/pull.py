@@ -88,7 +88,7 @@ async def list_held_pulls(
     rows = await conn.fetch(
         """
         SELECT held FROM pulls
-        WHERE customer_id = $1 AND account_id = $2 AND outcome = 'held' AND ($3::timestamptz IS NULL OR at > $3)
+        WHERE customer_id = $1 AND account_id = $2 AND held IS NOT NULL AND ($3::timestamptz IS NULL OR at > $3)
           AND (at <= $4 OR at = $5)
         ORDER BY at DESC LIMIT $6
         """,
@@ -121,6 +121,21 @@ async def is_held_already(conn: Connection, customer_id: CustomerId, account_id:
     return found
 
 
+async def forget_held_rows(
+    conn: Connection, customer_id: CustomerId, account_id: AccountId, *, after: datetime | None
+) -> None:
+    """Let go of the rows of the pulls held since the last one applied (`after`): another one is applied now."""
+    await conn.execute(
+        """
+        UPDATE pulls SET held = NULL
+        WHERE customer_id = $1 AND account_id = $2 AND outcome = 'held' AND ($3::timestamptz IS NULL OR at > $3)
+        """,
+        customer_id,
+        account_id,
+        after,
+    )
+
+
 async def get_pull(conn: Connection, customer_id: CustomerId, pull_id: PullId) -> TakenPull:
     """Return one pull. Raises NotFound."""
     row = await conn.fetchrow(
@@ -146,7 +161,9 @@ async def list_pulled_ids(
         """
         SELECT id FROM transactions WHERE customer_id = $1 AND account_id = $2 AND first_pull_id = $3
         UNION
-        SELECT transaction_id FROM transaction_changes WHERE customer_id = $1 AND pull_id = $3
+        SELECT c.transaction_id FROM transactions t
+        JOIN transaction_changes c ON c.customer_id = $1 AND c.transaction_id = t.id AND c.pull_id = $3
+        WHERE t.customer_id = $1 AND t.account_id = $2
         ORDER BY id
         """,
         customer_id,

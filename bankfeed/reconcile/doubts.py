@@ -62,6 +62,9 @@ def _doubt(board: Board, outcome: Outcome, old: int, rivals: "_Rivals") -> Doubt
         return Doubt(
             transaction=before, candidates=_distinct([after, *candidates]), rule=outcome.rules[old], reason=reason
         )
+    if after.is_visible and before.split_into and sum(before.split_into) != after.values.amount != before.values.amount:
+        reason = "the parts that the row is booked in no longer add up to it"
+        return Doubt(transaction=before, candidates=(after,), rule=outcome.rules[old], reason=reason)
     if candidates:
         shown = _distinct([after, *candidates]) if after.is_visible else candidates
         return Doubt(transaction=before, candidates=shown, rule=Rule.TIE, reason="another row may be meant as well")

@@ -40,7 +40,7 @@ def pair_links(board: Board) -> None:
 
     A pending row still listed beside its posting stays; several postings of one are a group.
     """
-    linked = [new for new in board.open_news() if board.news[new].pending_id and board.news[new].state is not SHADOW]
+    linked = [new for new in board.open_news() if board.news[new].pending_id and _may_follow(board, new)]
     posted = _posted_without_id(board, linked)
     postings: dict[str, list[int]] = defaultdict(list)
     for new in linked:
@@ -50,10 +50,17 @@ def pair_links(board: Board) -> None:
         old = find_linked(board, pending_id)
         if old is None:
             continue
+        parts = tuple(new for new in news if board.news[new].state is ACTIVE)
         if len(news) == 1:
             board.pair(old, news[0], Rule.LINK)
-        else:
-            board.group((old,), tuple(news), Rule.SPLIT)
+        elif len(parts) > 1:
+            board.group((old,), parts, Rule.SPLIT)
+
+
+def _may_follow(board: Board, new: int) -> bool:
+    """Tell whether a row may be what a pending one became: a posting, or a pending row under an id of its own."""
+    state = board.news[new].state
+    return state is ACTIVE or (state is PENDING and board.trusted_id(new) is not None)
 
 
 def find_linked(board: Board, pending_id: str) -> int | None:

@@ -20,11 +20,14 @@ def is_shown(row: Known, policy: ShadowPolicy) -> bool:
     """Tell whether a customer who chose this policy sees a row."""
     if row.is_visible:
         return True
-    if not is_marked(row):
-        return False
-    if row.has_act or policy is ShadowPolicy.SHOW:
+    return is_marked(row) and is_shadow_shown(policy, has_act=row.has_act, verdict=row.shadow_verdict)
+
+
+def is_shadow_shown(policy: ShadowPolicy, *, has_act: bool, verdict: ShadowVerdict | None) -> bool:
+    """Tell whether a customer sees a shadow row: always one with a person's act, or one that a person says did happen."""
+    if has_act or policy is ShadowPolicy.SHOW:
         return True
-    return policy is ShadowPolicy.CONFIRM and row.shadow_verdict is not ShadowVerdict.CONFIRMED
+    return policy is ShadowPolicy.CONFIRM and verdict is not ShadowVerdict.CONFIRMED
 
 
 def is_marked(row: Known) -> bool:

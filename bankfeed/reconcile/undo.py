@@ -123,6 +123,8 @@ def _require_kept(lived: Lived, step: Step) -> Known:
 def _with_feed(row: Known, before: Known) -> Known:
     """Return a row with the feed's side of how it was."""
     fields: dict[str, Any] = {name: getattr(before, name) for name in FEED_FIELDS}
+    if before.state is not TransactionState.SHADOW:
+        fields["shadow_verdict"] = None
     return replace(row, values=row.values if row.is_reconciled else before.bank_values, **fields)
 
 

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from bankfeed.db import Connection
 from bankfeed.db.console import (
@@ -15,13 +14,13 @@ from bankfeed.db.console import (
     list_shown_connections,
     list_shown_transactions,
 )
-from bankfeed.model import AccountId, ConnectionId, CustomerId
+from bankfeed.model import AccountId, ConnectionId, CustomerId, ShadowPolicy
+from bankfeed.reconcile.policy import is_shadow_shown
 
 MOST_CONNECTIONS = 100
 MOST_ACCOUNTS = 200
 MOST_TRANSACTIONS = 100
 REMOVED_S = 60
-_SHADOWS_SHOWN: Final = frozenset({"show", "confirm"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +47,7 @@ async def read_overview(conn: Connection, customer_id: CustomerId) -> Overview:
     accounts_of = defaultdict(list)
     for account in accounts:
         accounts_of[account.connection_id].append(account)
-    listed = latest if firm.shadow_policy in _SHADOWS_SHOWN else [row for row in latest if row.state != "shadow"]
+    listed = [row for row in latest if _is_shown(row, firm.shadow_policy)]
     return Overview(
         firm=firm.name,
         connections=connections,
@@ -57,3 +56,7 @@ async def read_overview(conn: Connection, customer_id: CustomerId) -> Overview:
         transactions=listed,
         withdrawn_rows=len(latest) - len(listed),
     )
+
+
+def _is_shown(row: ShownTransaction, policy: ShadowPolicy) -> bool:
+    return row.state != "shadow" or is_shadow_shown(policy, has_act=row.has_act, verdict=row.shadow_verdict)

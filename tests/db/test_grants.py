@@ -46,6 +46,12 @@ def spread(columns: dict[str, str]) -> set[str]:
     return {f"{table}.{column}" for table, names in columns.items() for column in names.split()}
 
 
+@pytest.fixture(autouse=True)
+async def weeks(owner: asyncpg.Connection) -> None:
+    """All the weeks that loading the schema makes; the tests' template has two."""
+    await owner.fetchval("SELECT make_partitions(8)")
+
+
 @pytest.mark.parametrize("role", ROLES)
 async def test_roles_have_no_power(superuser: asyncpg.Connection, role: str) -> None:
     """The roles of the processes are no superusers, make no roles or databases, and are bound by row-level security."""

@@ -51,6 +51,12 @@ async def make_week(owner: asyncpg.Connection, weeks: int) -> None:
         )
 
 
+@pytest.fixture(autouse=True)
+async def weeks(owner: asyncpg.Connection) -> None:
+    """All the weeks that loading the schema makes; the tests' template has two."""
+    await owner.fetchval("SELECT make_partitions(8)")
+
+
 async def test_weeks_are_made_ahead(database: Database, superuser: asyncpg.Connection) -> None:
     """Each parent has its default, this week and the eight after it; what is there is not made again."""
     nine = {name_of(parent, weeks) for parent in PARENTS for weeks in range(9)}

@@ -488,6 +488,18 @@ async def test_shadow_rows_follow_the_customers_rule(visitor: Visitor) -> None:
         assert (listed == 2) == ("WITHDRAWN" in page.text)
 
 
+async def test_a_shadow_row_with_a_persons_act_stays(visitor: Visitor) -> None:
+    """Whatever the customer chose, a withdrawn row that a person worked with is listed; one said to be gone is not."""
+    account = await visitor.add_account()
+    await visitor.add_row(account, "-45.10", state="shadow", description="RECONCILED", reconciled_at=datetime.now(UTC))
+    await visitor.add_row(account, "-46.10", state="shadow", description="DID HAPPEN", shadow_verdict="rejected")
+    await visitor.add_row(account, "-47.10", state="shadow", description="IS GONE", shadow_verdict="confirmed")
+    for policy in ("hide", "confirm", "delete"):
+        await visitor.superuser.execute("UPDATE customers SET shadow_policy = $1", policy)
+        page = await visitor.get("/console", await visitor.begin_session())
+        assert (True, True, False) == tuple(name in page.text for name in ("RECONCILED", "DID HAPPEN", "IS GONE"))
+
+
 async def test_a_customer_is_made_with_its_rule_for_shadow_rows(visitor: Visitor) -> None:
     """A new customer hides shadow rows unless it asks for something else."""
     async with visitor.database.app() as conn:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from pathlib import Path
+from time import perf_counter
 
 import click
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from bankfeed.aggregators.dialects import read_ledgersync
 from bench.__main__ import BENCHMARKS, choose
 from bench.load import BODY_BYTES, Run, Sender, make_body
+from bench.pace import PacedRun, PacedSender
 from bench.results import Benchmark, Result, make_result, make_table, write_results
 
 
@@ -41,7 +43,10 @@ def measured(benchmark: Benchmark, value: float, floor: float) -> Result:
 
 def test_a_name_or_its_beginning_chooses() -> None:
     """--only takes a name or the beginning of one; without it everything of the usual size runs."""
-    assert [each.name for each in choose(BENCHMARKS, "ingress", is_full=False)] == ["ingress.accept_rate"]
+    assert [each.name for each in choose(BENCHMARKS, "ingress", is_full=False)] == [
+        "ingress.accept_rate",
+        "ingress.accept_p99",
+    ]
     assert choose(BENCHMARKS, None, is_full=False) == [each for each in BENCHMARKS if not each.is_full]
     assert choose(BENCHMARKS, None, is_full=True) == list(BENCHMARKS)
 
@@ -82,6 +87,22 @@ def test_only_a_whole_200_counts() -> None:
     assert (run.accepted, len(wire.sent)) == (1, 2)
     sender.data_received(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
     assert (run.accepted, run.refused, len(wire.sent)) == (1, 1, 3)
+
+
+def test_a_paced_request_counts_from_when_it_was_due() -> None:
+    """Requests are due at an even pace; one that no connection was free for counts its wait as well."""
+    run, wire = PacedRun("/webhooks/ledgersync/secret", first=0, most=10, rate=100.0), Wire()
+    sender = PacedSender(run)
+    sender.connection_made(wire)
+    assert wire.sent == []
+    now = perf_counter()
+    run.send_due(began_at=now - 0.025, now=now)  # due 25, 15 and 5 ms ago, and one connection
+    assert len(wire.sent) == 1
+    sender.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    sender.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    assert (run.accepted, len(wire.sent)) == (2, 3)
+    assert run.times_s[0] >= 0.025
+    assert 0.015 <= run.times_s[1] < 0.025 + run.times_s[0]
 
 
 def test_a_run_is_bounded_by_its_events() -> None:

@@ -1,4 +1,4 @@
-"""How webhooks are read: LedgerSync's and Finicity's, as documented, as they come, and as nobody should send them."""
+"""How webhooks are read: LedgerSync's, Finicity's and Plaid's, as documented, as they come, and as nobody should send them."""
 
 import doctest
 import json
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bankfeed.aggregators import Notice
-from bankfeed.aggregators.dialects import DIALECTS, read_finicity, read_ledgersync, reading
+from bankfeed.aggregators.dialects import DIALECTS, read_finicity, read_ledgersync, read_plaid, reading
 from bankfeed.aggregators.dialects.reading import drop_trailing_commas
 from bankfeed.errors import BadRequest
 from bankfeed.model import EventType
@@ -447,3 +447,50 @@ def test_a_bad_finicity_field_is_named(body: bytes, field: str) -> None:
     error = refused(read_finicity, body)
     assert error.field == field
     assert len(str(error)) < 200
+
+
+# Plaid
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("TRANSACTIONS.SYNC_UPDATES_AVAILABLE", EventType.TRANSACTIONS_REFRESHED),
+        ("TRANSACTIONS.TRANSACTIONS_REMOVED", EventType.TRANSACTIONS_REFRESHED),
+        ("ITEM.ERROR", EventType.TRANSACTIONS_REFRESHED),
+        ("ITEM.LOGIN_REPAIRED", EventType.MFA_UPDATED),
+        ("ITEM.NEW_ACCOUNTS_AVAILABLE", EventType.ACCOUNT_ADDED),
+        ("ITEM.USER_PERMISSION_REVOKED", EventType.BANK_ACCOUNT_DELETED),
+    ],
+)
+def test_plaid_names_the_login(name: str, kind: EventType) -> None:
+    """A Plaid webhook becomes one of the four kinds and names the item; it has no id, so that each one counts."""
+    webhook_type, _, code = name.partition(".")
+    body = json.dumps(
+        {"webhook_type": webhook_type, "webhook_code": code, "item_id": "wz666", "environment": "production"}
+    )
+    assert read_plaid(body.encode(), {}) == Notice(name=name, event_type=kind, login_refs=("wz666",))
+
+
+def test_plaid_names_the_account_that_was_revoked() -> None:
+    """Where one account was withdrawn, it is named beside its item."""
+    body = b'{"webhook_type":"ITEM","webhook_code":"USER_ACCOUNT_REVOKED","item_id":"wz666","account_id":"BxBXx"}'
+    notice = read_plaid(body, {})
+    assert (notice.login_refs, notice.account_refs) == (("wz666",), ("BxBXx",))
+
+
+@pytest.mark.parametrize(
+    ("webhook_type", "code"), [("ITEM", "PENDING_EXPIRATION"), ("AUTH", "AUTOMATICALLY_VERIFIED"), ("X" * 99, "Y" * 99)]
+)
+def test_plaids_other_words_are_kept(webhook_type: str, code: str) -> None:
+    """What is none of the four kinds needs no item and keeps its name, cut where it is long."""
+    notice = read_plaid(json.dumps({"webhook_type": webhook_type, "webhook_code": code}).encode(), {})
+    assert (notice.event_type, notice.name) == (None, f"{webhook_type[:64]}.{code[:64]}"[:64])
+
+
+@pytest.mark.parametrize("field", ["webhook_type", "webhook_code", "item_id"])
+def test_plaids_missing_fields_are_named(field: str) -> None:
+    """A webhook that lacks what it needs is refused by the name of the field."""
+    event = {"webhook_type": "ITEM", "webhook_code": "ERROR", "item_id": "wz666"}
+    del event[field]
+    assert refused(read_plaid, json.dumps(event).encode()).field == field

@@ -15,7 +15,7 @@ PURE = (
 )
 PURE_MAY = (
     *("base64", "binascii", "bisect", "collections", "dataclasses", "datetime", "decimal", "enum", "fractions"),
-    *("functools", "hmac", "itertools", "math", "operator", "re", "typing", "unicodedata"),
+    *("functools", "hashlib", "hmac", "itertools", "math", "operator", "re", "typing", "unicodedata"),
 )
 LIBRARIES = {
     "rapidfuzz": "bankfeed.reconcile",

@@ -49,7 +49,6 @@ OTHER = make_listed("a9", "-9.00", 1, "BAKERY")
         ({"state": ACTIVE, "deleted_at": AT}, set(), False),
         ({"state": SHADOW, "fingerprint": "f"}, set(), False),
     ],
-    ids=str,
 )
 def test_who_sees_what(changes: dict[str, Any], shown_under: set[ShadowPolicy], *, marked: bool) -> None:
     """Listed rows and shadow rows with a person's act are seen under each policy, other shadow rows as it says."""

@@ -17,6 +17,7 @@ REQUIRED = {"BANKFEED_DATABASE_URL": URL, "BANKFEED_QUEUE_DATABASE_URL": URL}
 WHOLE_NUMBERS = [
     ("BANKFEED_PORT", 1, 65535),
     ("BANKFEED_WORKER_PORT", 1, 65535),
+    ("BANKFEED_PLAID_S", 1, 30),
     ("BANKFEED_LEASE_S", 3, 3600),
     ("BANKFEED_SWEEP_S", 1, 3600),
     ("BANKFEED_GRACE_S", 1, 3600),
@@ -101,6 +102,17 @@ def test_whole_numbers_are_bounded(name: str, low: int, high: int) -> None:
     assert [low, high] == [getattr(Settings.from_environ({name: str(n)}), field) for n in (low, high)]
     for beyond in (low - 1, high + 1):
         assert f"expected {name} to be an integer from {low} to {high}, got '{beyond}'" == refusal({name: str(beyond)})
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{body}{host}", "{content_type}{host}{body}{body}", "{content_type}{host}{body}{secret}"]
+)
+def test_a_pattern_has_each_part_once(text: str) -> None:
+    """What TxPUSH signs is made of three parts, each once; a part that is missing would be left unproven."""
+    expected = "expected BANKFEED_TXPUSH_PATTERN to be a text with {content_type}, {host}, {body}, each once"
+    assert f"{expected}, got {text!r}" == refusal({"BANKFEED_TXPUSH_PATTERN": text})
+    good = "{host}|{content_type}|{body}"
+    assert good == Settings.from_environ({"BANKFEED_TXPUSH_PATTERN": good}).txpush_pattern
 
 
 def test_every_whole_number_is_tested() -> None:

@@ -18,7 +18,7 @@ from bankfeed.signing import (
     sign_hex_hmac,
     sign_v1,
     verify_hex_hmac,
-    verify_v1,
+    verify_standard,
 )
 
 OLD = new_secret(bytes(range(32)))
@@ -33,7 +33,7 @@ def headers(*secrets: str, at: datetime = NOW) -> dict[str, str]:
 
 
 def check(given_headers: Mapping[str, str], *, secrets: tuple[str, ...] = (OLD,), body: bytes = BODY) -> str:
-    return verify_v1(secrets, given_headers, body=body, now=NOW)
+    return verify_standard(secrets, given_headers, body=body, now=NOW)
 
 
 def test_the_referee_accepts_ours() -> None:

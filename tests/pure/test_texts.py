@@ -67,18 +67,24 @@ def test_each_command_of_bankfeed_exists(text: str) -> None:
     assert list_after(text, "bankfeed", ".venv/bin/bankfeed", "bankfeed.cli") - commands.commands.keys() == set()
 
 
+def find_command(command: click.Command, words: str) -> click.Command:
+    """Go on to the command of a group that the next word names."""
+    first = words.split()[:1]
+    return command.commands.get(first[0], command) if isinstance(command, click.Group) and first else command
+
+
+def list_options(command: click.Command) -> set[str]:
+    options = (parameter for parameter in command.params if isinstance(parameter, click.Option))
+    return {name for option in options for name in option.opts}
+
+
 @pytest.mark.parametrize("text", TEXTS)
 def test_each_option_of_bankfeed_exists(text: str) -> None:
     """An option beside a command of bankfeed is one that the command takes."""
     for line in list_code(text):
         called = re.search(r"\bbankfeed(?:\.cli)? ([a-z-]+)(.*)", line.split("#")[0])
         if called and called[1] in commands.commands:
-            known = {
-                name
-                for parameter in commands.commands[called[1]].params
-                if isinstance(parameter, click.Option)
-                for name in parameter.opts
-            }
+            known = list_options(find_command(commands.commands[called[1]], called[2]))
             assert set(re.findall(r"(?<=\s)--[a-z-]+", called[2])) - known == set()
 
 

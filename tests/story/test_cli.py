@@ -27,7 +27,7 @@ from tests.conftest import Urls
 from tests.finbank import ROOT, free_port
 from tests.seed import make_sources
 
-COMMANDS = ("up", "listen", "send-event", "status", "explain", "replay", "schema")
+COMMANDS = ("up", "listen", "send-event", "status", "explain", "replay", "inbox", "schema")
 EXAMPLE = "deploy/examples/ledgersync-account-added.txt"
 CLEAN = {name: text for name, text in os.environ.items() if not name.startswith("BANKFEED_")}
 
@@ -58,12 +58,16 @@ def test_every_command_has_examples_that_name_it(name: str) -> None:
 @pytest.mark.parametrize(
     ("words", "expected", "came"),
     [
-        (("stauts",), "expected one of explain, listen, replay, schema, send-event, status, up", "'stauts'"),
+        (("stauts",), "expected one of explain, inbox, listen, replay, schema, send-event, status, up", "'stauts'"),
         (("listen", "--port", "eighty"), "expected an integer from 1 to 65535", "'eighty'"),
         (("listen", "--port", "0"), "expected an integer from 1 to 65535", "'0'"),
         (("listen", "--fail", "200"), "expected an integer from 300 to 599", "'200'"),
         (("listen", "--secret", "whsec_short"), "expected a secret", ""),
         (("send-event", EXAMPLE, "--to", "localhost"), "expected --to to be a URL like http://", "'localhost'"),
+        (("inbox", "reqeue"), "expected one of requeue", "'reqeue'"),
+        (("inbox", "requeue"), "expected ids or --all", "got neither"),
+        (("inbox", "requeue", "7", "--all"), "expected ids or --all", "got both"),
+        (("inbox", "requeue", "-7"), "", "-7"),
         (("send-event", "no-such-file"), "cannot read no-such-file", "No such file"),
         (("schema", "--url", "mysql://x"), "expected --url to be a URL like postgresql://", ""),
     ],
@@ -144,7 +148,7 @@ async def test_status_lists_what_was_set_aside(urls: Urls, owner: object, superu
     )
     shown = run("status", environ=urls.environ()).stdout
     assert "1 set aside" in shown
-    assert "ledgersync accountAdded, 0 s ago: unknown at the aggregator: 1542" in shown
+    assert re.search(r"ledgersync accountAdded, \d+ s ago: unknown at the aggregator: 1542", shown)
 
 
 async def test_send_event_refuses_an_unknown_source(urls: Urls, owner: object) -> None:

@@ -2,17 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from uuid import uuid4
 
 import pytest
 
 from bankfeed.aggregators import ListedAccount
+from bankfeed.db import inbox
+from bankfeed.errors import AggregatorError
 from bankfeed.model import EventType
 from tests.db.made import claim_events
 from tests.finbank import FinbankProcess
 from tests.seed import Tenant, make_tenant
 from tests.worker.conftest import Bench
 from worker import listings
-from worker.inbox import MOST_TRIES, take_inbox
+from worker.inbox import MOST_TRIES, _hand_over, take_inbox
 
 STRAY = 999_999_999
 REFRESHED = EventType.TRANSACTIONS_REFRESHED
@@ -291,3 +294,17 @@ async def test_an_account_announced_after_a_miss_is_found(bench: Bench) -> None:
         await bench.receive(event_type, account_id)
         await take_inbox(bench.context)
     assert ["set_aside", "done", "done"] == [state for state, _ in await states(bench)]
+
+
+async def test_a_connection_that_closes_meanwhile_loses_no_event(bench: Bench) -> None:
+    """An event whose connection was open when it was looked up, and is closed when it is asked for, is looked up again."""
+    account_id = await linked(bench)
+    await bench.receive(REFRESHED, account_id)
+    token = uuid4()
+    async with bench.database.queue() as conn:
+        (event,) = await inbox.claim_inbox(conn, token=token, lease_s=60, limit=1)
+        named = await inbox.list_named_connections(conn, event)
+    await bench.superuser.execute("UPDATE connections SET state = 'closed'")
+    with pytest.raises(AggregatorError, match="closed"):
+        await _hand_over(bench.context, event, token, named=named, missing=frozenset())
+    assert [("waiting", "")] == await states(bench)

@@ -30,6 +30,16 @@ async def claim(bench: Bench) -> Lease:
     return lease
 
 
+async def steal(bench: Bench) -> Lease:
+    """Claim a connection that is held; its holder may renew the lease in between, so this tries until it wins."""
+    while True:
+        await bench.superuser.execute("UPDATE connections SET due_at = now()")
+        async with bench.database.queue() as conn:
+            lease = await connection.claim_connection(conn, token=uuid4(), lease_s=60)
+        if lease is not None:
+            return lease
+
+
 async def counters(bench: Bench) -> tuple[int, int, int]:
     row = await bench.superuser.fetchrow("SELECT requested, claimed, handled FROM connections")
     return row["requested"], row["claimed"], row["handled"]
@@ -76,8 +86,7 @@ async def test_a_commit_under_a_lost_lease_writes_nothing(bench: Bench) -> None:
     refreshing = asyncio.create_task(take_refresh(bench.context))
     while not await bench.one("SELECT lease_token IS NOT NULL FROM connections"):
         await asyncio.sleep(0.01)
-    await bench.superuser.execute("UPDATE connections SET due_at = now()")
-    thief = await claim(bench)
+    thief = await steal(bench)
     await refreshing
     await bench.finbank.control("POST", "faults", slow_ms=0)
     assert before == await bench.rows(account_id)
@@ -191,3 +200,18 @@ async def test_a_poison_event_is_set_aside_and_blocks_nobody(bench: Bench) -> No
     assert (2, 2, 2) == await counters(bench)
     row = await bench.superuser.fetchrow("SELECT state::text, reason FROM inbox WHERE tries = 8")
     assert ("set_aside", "KeyError: 'nobody'") == tuple(row)
+
+
+async def test_a_login_that_is_broken_from_the_start_stays_open(bench: Bench) -> None:
+    """A connection whose accounts are listed and cannot be pulled yet is no connection without accounts: it waits."""
+    link = await bench.link("checking")
+    account_id = link.accounts["checking"]
+    await bench.finbank.control("POST", f"logins/{link.login_id}/break", code=103)
+    await bench.finbank.control("POST", "aggregate", loginId=link.login_id)
+    await bench.receive(EventType.ACCOUNT_ADDED, account_id)
+    await bench.work()
+    for requested in (2, 3):
+        await bench.receive(EventType.TRANSACTIONS_REFRESHED, account_id, login_ref=link.login_id)
+        await bench.work()
+        assert (requested,) * 3 == await counters(bench)
+        assert "needs_person" == await bench.one("SELECT state::text FROM connections")

@@ -1,6 +1,7 @@
 """Wake-ups through Redis: they start lanes, and nothing about Redis stops the worker."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -16,6 +17,7 @@ from bankfeed.jobs import QUEUE_NAME, WAKE_EXPIRES_S, Wake, Waker, open_redis
 from bankfeed.local import LocalRedis
 from bankfeed.settings import Secret, Settings
 from tests.finbank import free_port
+from tests.torture.proxy import FaultProxy
 from worker.lane import Lane
 from worker.wakes import listen_for_wakes
 
@@ -130,6 +132,52 @@ async def test_a_redis_that_cannot_be_used_ends_nothing(settings: Settings, redi
         while REGISTRY.get_sample_value("bankfeed_redis_up"):
             await asyncio.sleep(0.01)
         assert not task.done()
+
+
+async def test_what_is_let_go_is_no_error(
+    settings: Settings, redis: LocalRedis, client: ArqRedis, waker: Waker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A job that waits for its lane when Redis goes is let go without a word: the lane works on, and nothing failed."""
+    is_working, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def step() -> bool:
+        is_working.set()
+        await goes_on.wait()
+        return False
+
+    lane = Lane(Wake.INBOX, step, slots=1)
+    listener = asyncio.create_task(
+        listen_for_wakes(replace(settings, redis_url=Secret(redis.url())), [lane]), name="listening"
+    )
+    waker.wake(Wake.INBOX)
+    async with asyncio.timeout(5):
+        await is_working.wait()
+    listener.cancel()
+    await asyncio.gather(listener, return_exceptions=True)
+    assert 1 == lane.busy
+    assert [] == [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    goes_on.set()
+    await lane.close(grace_s=5)
+
+
+async def test_a_redis_that_goes_while_jobs_end_is_no_error(
+    settings: Settings, redis: LocalRedis, client: ArqRedis, waker: Waker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Connections that break while arq puts jobs away leave no exception behind that nobody looked at."""
+    proxy = FaultProxy(lambda: redis.port)
+    await proxy.start()
+    async with listening(settings, redis.url().replace(str(redis.port), str(proxy.port))) as (_, woken):
+        assert await is_woken(waker, woken)
+        for _ in range(3):
+            woken.clear()
+            for _ in range(20):
+                await client.enqueue_job(Wake.INBOX)
+            async with asyncio.timeout(10):
+                await woken.wait()
+            proxy.cut()
+    await proxy.stop()
+    gc.collect()
+    assert [] == [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def test_wakes_do_not_pile_up(client: ArqRedis, waker: Waker) -> None:

@@ -31,9 +31,10 @@ async def test_the_first_window_is_all_history(bench: Bench, account_id: int) ->
 
 
 async def test_later_windows_are_what_banks_still_change(bench: Bench, account_id: int) -> None:
-    """A refresh re-reads 30 days."""
+    """A refresh re-reads 30 days; more where the bank's clock is that far ahead of ours, as other tests may leave it."""
+    last_at = await bench.superuser.fetchval("SELECT last_pulled_at FROM accounts")
     from_on, to_on, _ = await refresh(bench, account_id)
-    assert timedelta(days=31) == to_on - from_on
+    assert min(to_on - timedelta(days=31), last_at.date() - timedelta(days=15)) == from_on
 
 
 async def test_an_absence_leaves_no_gap(bench: Bench, account_id: int) -> None:

@@ -10,7 +10,10 @@ from typing import Final
 from bankfeed.aggregators import Dialect
 from bankfeed.aggregators.dialects.finicity import read_finicity
 from bankfeed.aggregators.dialects.ledgersync import read_ledgersync
+from bankfeed.aggregators.dialects.plaid import read_plaid
 
-__all__ = ["DIALECTS", "read_finicity", "read_ledgersync"]
+__all__ = ["DIALECTS", "read_finicity", "read_ledgersync", "read_plaid"]
 
-DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType({"ledgersync": read_ledgersync, "finicity": read_finicity})
+DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(
+    {"ledgersync": read_ledgersync, "finicity": read_finicity, "plaid": read_plaid}
+)

@@ -89,7 +89,8 @@ def _find_string_end(text: bytes, at: int) -> int:
 def read_word(event: Mapping[str, object], field: str) -> str:
     """Return a sender's own word for something, printable and at most 64 characters long."""
     value = event.get(field)
-    word = "".join(filter(str.isprintable, value)).strip() if isinstance(value, str) else ""
+    text = value if isinstance(value, str) else ""
+    word = (text if text.isprintable() else "".join(filter(str.isprintable, text))).strip()
     if not word:
         raise BadRequest(f"expected {field} to be a word, got {describe(value)}", field=field)
     return word[:MAX_NAME_CHARS]
@@ -155,7 +156,15 @@ def find_ref(value: object) -> str | None:
 
 def read_refs(values: Iterable[object], field: str) -> tuple[str, ...]:
     """Return the different ids of a list, in its order, at most 1,000."""
-    refs = tuple(dict.fromkeys(read_ref(value, field) for value in values))
+    refs = tuple(
+        dict.fromkeys(
+            # most are whole numbers, and a call for each is a good part of a webhook's time
+            [
+                str(value) if type(value) is int and -_REF_LIMIT < value < _REF_LIMIT else read_ref(value, field)
+                for value in values
+            ]
+        )
+    )
     if len(refs) > MAX_REFS:
         raise BadRequest(f"expected {field} to hold at most {MAX_REFS:,} ids, got {len(refs):,}", field=field)
     return refs

@@ -1,31 +1,29 @@
-"""Signatures of webhooks, made and checked over the raw bytes. Pure: the clock and the randomness are arguments.
+"""Standard Webhooks (https://www.standardwebhooks.com): v1, made and checked, and v1a, checked. Pure.
 
-Two schemes: Standard Webhooks v1 (https://www.standardwebhooks.com), which Bankfeed sends and reads, and the bare hex
-HMAC-SHA256 of a body that Finicity sends. Which one a sender uses is configuration, never read from its message.
-Nothing here parses a body.
+Both sign "<id>.<seconds>.<body>": v1 with HMAC-SHA256 and a shared secret (whsec_), v1a with Ed25519, of which a receiver
+has the public key (whpk_). The kind of a key decides which of a message's signatures it is compared with.
 """
 
 import base64
 import binascii
 import hmac
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from bankfeed.errors import Unauthorized
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from bankfeed.signing.headers import TOLERANCE_S, BadSignature, check_age, find_header, has_match
 
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - the public prefix, not a secret
+PUBLIC_PREFIX: Final = "whpk_"
 SECRET_BYTES: Final = 32
-TOLERANCE_S: Final = 300
 
 _KEY_BYTES: Final = range(24, 65)  # what Standard Webhooks allows a key to be
 _MAX_SIGNATURES: Final = 16  # more keys than anyone rotates at once; bounds the work of a hostile header
 _MAX_ID_CHARS: Final = 256
 _TIMESTAMP_DIGITS: Final = range(1, 13)
-
-
-class BadSignature(Unauthorized):
-    """The message does not carry a signature that one of the keys made, or carries it at the wrong time."""
 
 
 def new_secret(random_bytes: bytes) -> str:
@@ -44,7 +42,7 @@ def sign_v1(secret: str, *, message_id: str, at: datetime, body: bytes) -> str:
     `at` is when the attempt is made; whole seconds count. Raises ValueError for a secret that is not base64 of 24 to
     64 bytes (with or without "whsec_"), and for a time without zone.
     """
-    return _sign(_read_key(secret), message_id, _timestamp(at), body)
+    return _sign_v1(_read_key(secret), f"{message_id}.{_timestamp(at)}.".encode() + body)
 
 
 def build_headers(secrets: Iterable[str], *, message_id: str, at: datetime, body: bytes) -> dict[str, str]:
@@ -60,54 +58,61 @@ def build_headers(secrets: Iterable[str], *, message_id: str, at: datetime, body
     }
 
 
-def verify_v1(
-    secrets: Iterable[str],
+def verify_standard(
+    keys: Iterable[str],
     headers: Mapping[str, str],
     *,
     body: bytes,
     now: datetime,
     tolerance_s: int = TOLERANCE_S,
 ) -> str:
-    """Check a message against every live secret and return its id.
+    """Check a message against every live key, secrets (v1) and public keys (v1a) alike, and return its id.
 
     Header names are looked up without regard to case. Raises BadSignature for whatever a sender can get wrong, and
-    ValueError for a secret of ours that cannot be used.
+    ValueError for a key of ours that cannot be used.
     """
-    message_id = _find_header(headers, "webhook-id")
-    timestamp = _find_header(headers, "webhook-timestamp")
-    signatures = _find_header(headers, "webhook-signature").split(" ")
+    message_id = find_header(headers, "webhook-id")
+    timestamp = find_header(headers, "webhook-timestamp")
+    signatures = find_header(headers, "webhook-signature").split(" ")
     _check_id(message_id)
     _check_time(timestamp, now, tolerance_s)
     if len(signatures) > _MAX_SIGNATURES:
         raise BadSignature(f"expected at most {_MAX_SIGNATURES} signatures, got {len(signatures)}")
-    expected = [_sign(_read_key(secret), message_id, timestamp, body) for secret in secrets]
-    if not _has_match(expected, signatures):
+    signed = f"{message_id}.{timestamp}.".encode() + body
+    checks = [_read_check(key) for key in keys]  # all of them, so that a key that cannot be used is always seen
+    if not any(has_signed(signed, signatures) for has_signed in checks):
         raise BadSignature("no signature of the message was made with a known secret")
     return message_id
 
 
-def sign_hex_hmac(key: str, body: bytes) -> str:
-    """Return the lower-case hex HMAC-SHA256 of a body, as Finicity's X-Finicity-Signature carries it."""
-    return hmac.digest(key.encode(), body, "sha256").hex()
+def _read_check(key: str) -> Callable[[bytes, Sequence[str]], bool]:
+    """Return what tells whether a key signed; the kind of the key is the scheme."""
+    if key.startswith(PUBLIC_PREFIX):
+        public_key = _read_public_key(key)
+        return lambda signed, signatures: any(_has_signed_v1a(public_key, signed, each) for each in signatures)
+    secret = _read_key(key)
+    return lambda signed, signatures: has_match([_sign_v1(secret, signed)], signatures)
 
 
-def verify_hex_hmac(keys: Iterable[str], body: bytes, *, header_value: str | None) -> None:
-    """Check a bare hex HMAC against every live key. Raises BadSignature; `header_value` is None where it is missing."""
-    if header_value is None:
-        raise BadSignature("the signature header is missing")
-    if not _has_match([sign_hex_hmac(key, body) for key in keys], [header_value.strip().lower()]):
-        raise BadSignature("the signature was not made with a known key")
+def _has_signed_v1a(public_key: Ed25519PublicKey, signed: bytes, signature: str) -> bool:
+    scheme, _, text = signature.partition(",")
+    if scheme != "v1a":
+        return False
+    try:
+        public_key.verify(base64.b64decode(text, validate=True), signed)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
 
 
-def _has_match(expected: Sequence[str], given: Sequence[str]) -> bool:
-    # Headers may hold anything; bytes compare in constant time where text outside ASCII raises.
-    return any(
-        hmac.compare_digest(ours.encode(), theirs.encode("utf-8", "replace")) for ours in expected for theirs in given
-    )
+def _read_public_key(key: str) -> Ed25519PublicKey:
+    try:
+        return Ed25519PublicKey.from_public_bytes(base64.b64decode(key.removeprefix(PUBLIC_PREFIX), validate=True))
+    except ValueError as error:
+        raise ValueError(f"expected a public key to be {PUBLIC_PREFIX} and 32 bytes in base64") from error
 
 
-def _sign(key: bytes, message_id: str, timestamp: str, body: bytes) -> str:
-    signed = f"{message_id}.{timestamp}.".encode() + body
+def _sign_v1(key: bytes, signed: bytes) -> str:
     return "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
 
 
@@ -127,15 +132,6 @@ def _read_key(secret: str) -> bytes:
     return key
 
 
-def _find_header(headers: Mapping[str, str], name: str) -> str:
-    value = headers.get(name)
-    if value is None:
-        value = next((text for key, text in headers.items() if key.lower() == name), None)
-    if value is None:
-        raise BadSignature(f"the header {name} is missing")
-    return value
-
-
 def _check_id(message_id: str) -> None:
     # Printable text has its own bytes; a lone surrogate, which undecodable header bytes become, has none.
     if not (message_id.isprintable() and 1 <= len(message_id) <= _MAX_ID_CHARS):
@@ -145,5 +141,4 @@ def _check_id(message_id: str) -> None:
 def _check_time(timestamp: str, now: datetime, tolerance_s: int) -> None:
     if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) in _TIMESTAMP_DIGITS):
         raise BadSignature("expected webhook-timestamp to be whole seconds since 1970")
-    if abs(int(now.timestamp()) - int(timestamp)) > tolerance_s:
-        raise BadSignature(f"expected webhook-timestamp to be within {tolerance_s} s of now")
+    check_age(int(timestamp), now, name="webhook-timestamp", tolerance_s=tolerance_s)
