@@ -5,6 +5,7 @@ never raises and nobody waits for it.
 """
 
 import asyncio
+from collections.abc import Callable
 from enum import StrEnum
 from time import monotonic, time
 from typing import Any
@@ -54,16 +55,24 @@ def open_redis(url: str) -> ArqRedis:
 
 
 class Waker:
-    """Sends wake-ups, at most one of a kind on its way at a time. `redis` None sends none."""
+    """Sends wake-ups, at most one of a kind on its way at a time. `redis` None sends none to other processes."""
 
     def __init__(self, redis: ArqRedis | None) -> None:
         self._redis = redis
         self._sending: dict[Wake, asyncio.Task[None]] = {}
         self._wanted: set[Wake] = set()
+        self._starts: dict[Wake, Callable[[], object]] = {}
         self._forgot_at = float("-inf")
 
+    def serve(self, kind: Wake, start: Callable[[], object]) -> None:
+        """Do work of a kind in this process first: `start` begins it, or returns None where there is no room."""
+        self._starts[kind] = start
+
     def wake(self, kind: Wake) -> None:
-        """Tell the workers that there is work. Returns at once."""
+        """Begin the work here where there is room, else tell the other workers. Returns at once."""
+        start = self._starts.get(kind)
+        if start is not None and start() is not None:
+            return
         if self._redis is None:
             return
         self._wanted.add(kind)

@@ -17,6 +17,11 @@ INGRESS_SECONDS = Histogram(
 )
 INBOX_BACKLOG = Gauge("bankfeed_inbox_backlog", "Inbound events, by state (waiting, set_aside).", ("state",))
 INBOX_OLDEST = Gauge("bankfeed_inbox_oldest_age_seconds", "Age of the oldest inbound event that waits.")
+INBOX_WAIT = Histogram(
+    "bankfeed_inbox_wait_seconds",
+    "Time from an inbound event's arrival to the claim that hands it over.",
+    buckets=_LATENCY_S,
+)
 INBOX_HANDLED = Counter(
     "bankfeed_inbox_handled_total", "Inbound events taken from the inbox, by what became of them.", ("outcome",)
 )

@@ -11,7 +11,7 @@ import structlog
 from rich.console import Console
 
 from bankfeed.local import LocalPostgres, LocalRedis, erase
-from bench import growth, ingress, reconcile, simulated
+from bench import growth, ingress, reconcile, simulated, sync
 from bench.ground import Ground, lay_ground
 from bench.machine import describe_machine, find_commit, measure_commit_ms
 from bench.results import Benchmark, Result, make_table, write_results
@@ -21,6 +21,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     *reconcile.BENCHMARKS,
     *growth.BENCHMARKS,
     *simulated.BENCHMARKS,
+    *sync.BENCHMARKS,
 )
 FILE_COLUMNS = 140  # of the table in a file or a pipe
 RESULTS_FILE = Path(__file__).with_name("results.json")

@@ -69,6 +69,8 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> tuple[Context, tup
             slots=max(1, settings.delivery_slots // BATCH_DELIVERIES),
         ),
     )
+    for lane in lanes:
+        waker.serve(Wake(lane.name), lane.start)
     return context, lanes
 
 

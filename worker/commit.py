@@ -11,7 +11,7 @@ from datetime import datetime
 
 from bankfeed import metrics
 from bankfeed.aggregators import ListedAccount
-from bankfeed.db import Connection, account, connection, doubt, event, plan_for_bulk, pull, transaction
+from bankfeed.db import Connection, account, connection, doubt, event, pull, transaction
 from bankfeed.db.account import Locked
 from bankfeed.db.connection import Lease, RefreshTarget
 from bankfeed.db.event import OutboundEvent
@@ -72,10 +72,9 @@ async def commit_pull(
     `beside` is all that the login lists. With `finish` the end of the refresh is committed too, unless the pull failed. `now` is Postgres' clock where None.
     Raises LeaseLost where another worker holds the connection now; then nothing is written.
     """
-    async with context.database.tenant(lease.customer_id) as conn:
+    async with context.database.tenant_in_bulk(lease.customer_id) as conn:
         clock = await connection.lock_leased(conn, lease)
         now = now or clock
-        await plan_for_bulk(conn)
         ends = (*finish.gone, *finish.unconfirmed) if finish is not None else ()
         kin = await find_kin(conn, lease, target, listed, reported, beside=beside, also_locked=ends)
         if kin.same is not None:
@@ -97,7 +96,8 @@ async def commit_pull(
         events = _events(lease, target, locked, changes, at=now)
         if finish is not None and changes.verdict in (Verdict.APPLIED, Verdict.HELD):
             end = replace(finish, is_all_applied=finish.is_all_applied and changes.verdict is Verdict.APPLIED)
-            events += await _write_finish(conn, context, lease, target, end, at=now)
+            events += await _write_standing(conn, lease, target, end, at=now)
+            await _write_end(conn, context, lease, end)  # an account is open: it has just been pulled
         waiting = await event.insert_events(conn, lease.customer_id, events) if events else 0
         reach(Failpoint.BEFORE_PULL)
     reach(Failpoint.AFTER_PULL)
@@ -112,7 +112,10 @@ async def commit_finish(context: Context, lease: Lease, target: RefreshTarget, f
     async with context.database.tenant(lease.customer_id) as conn:
         now = await connection.lock_leased(conn, lease)
         await account.lock_accounts(conn, lease.customer_id, (*finish.gone, *finish.unconfirmed))
-        events = await _write_finish(conn, context, lease, target, finish, at=now)
+        events = await _write_standing(conn, lease, target, finish, at=now)
+        if finish.retry_s is None and not finish.has_accounts:
+            await connection.close_connection_without_accounts(conn, lease)
+        await _write_end(conn, context, lease, finish)
         waiting = await event.insert_events(conn, lease.customer_id, events) if events else 0
     if waiting:
         context.waker.wake(Wake.DELIVER)
@@ -203,10 +206,10 @@ def _event(
     return make_event(event_type, accounts, client_id=target.client_id, connection_id=lease.connection_id, at=at)
 
 
-async def _write_finish(
-    conn: Connection, context: Context, lease: Lease, target: RefreshTarget, finish: Finish, *, at: datetime
+async def _write_standing(
+    conn: Connection, lease: Lease, target: RefreshTarget, finish: Finish, *, at: datetime
 ) -> list[OutboundEvent]:
-    """Write how the connection stands and that the refresh is handled; return the events that follow."""
+    """Write how the connection and its accounts stand; return the events that follow."""
     events = []
     closed = await account.mark_closed(conn, lease.customer_id, finish.gone) if finish.gone else ()
     if closed:
@@ -220,21 +223,24 @@ async def _write_finish(
     if is_repaired and finish.is_all_applied:
         open_ids = await account.list_open_ids(conn, lease.customer_id, lease.connection_id)
         events.append(_event(EventType.MFA_UPDATED, open_ids, lease, target, at=at))
-    await connection.update_health(
-        conn,
-        lease,
-        state=standing.state,
-        status_code=standing.status_code,
-        as_of=target.started_at if finish.is_all_applied else None,
-    )
+    if (standing.state, standing.status_code) != (target.state, target.status_code) or target.is_repair_hinted:
+        await connection.update_health(
+            conn,
+            lease,
+            state=standing.state,
+            status_code=standing.status_code,
+            as_of=target.started_at if finish.is_all_applied else None,
+        )
+    return events
+
+
+async def _write_end(conn: Connection, context: Context, lease: Lease, finish: Finish) -> None:
+    """Write that the refresh is handled, or when it is tried again."""
     if finish.retry_s is not None:
         await connection.mark_failed(conn, lease, delay_s=finish.retry_s)
-        return events
-    if not finish.has_accounts:
-        await connection.close_connection_without_accounts(conn, lease)
+        return
     await connection.mark_handled(conn, lease, update_hours=context.settings.update_hours)
     reach(Failpoint.BEFORE_FINISH)
-    return events
 
 
 def _count(lease: Lease, locked: Locked, reported: Pull, changes: Changes) -> None:

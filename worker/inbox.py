@@ -1,8 +1,9 @@
 """The inbox lane: an event becomes one more refresh of each connection it names.
 
-Hand-over (a): the event done and `requested + 1` on each connection it names, in one transaction. An id that is unknown
-causes one listing at the aggregator, which no other event waits for; what is unknown after it is set aside with its
-reason.
+Hand-over (a): the event done and `requested + 1` on each connection it names, in one transaction. Events that need no
+more than that share one, a whole batch of them; where it fails each is taken by itself, so that a bad one stops no other.
+An id that is unknown causes one listing at the aggregator, which no other event waits for; what is unknown after it is set
+aside with its reason.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -34,11 +35,54 @@ async def take_inbox(context: Context) -> bool:
 
 async def _take_batch(context: Context) -> bool:
     token = uuid4()
-    async with context.database.queue() as conn:
+    async with context.database.queue_statement() as conn:
         events = await inbox.claim_inbox(conn, token=token, lease_s=context.settings.lease_s, limit=BATCH_EVENTS)
+    done = await _hand_over_plain(context, events, token)
     for event in events:
-        await _take_event(context, event, token, _hand_over_known)
+        if event.id not in done:
+            await _take_event(context, event, token, _hand_over_known)
     return bool(events)
+
+
+async def _hand_over_plain(context: Context, events: Sequence[Claimed], token: UUID) -> frozenset[int]:
+    """Hand over, all in one transaction, what only asks for refreshes of known connections; return the ids of these."""
+    try:
+        named = await _list_named(context, events)
+        plain = [(event, refs) for event, refs in zip(events, named, strict=True) if _is_plain(event, refs)]
+        if plain:
+            await _commit_plain(context, plain, token)
+    except Unavailable:
+        raise
+    except Exception as error:  # noqa: BLE001 - whichever it was shows when each is taken by itself
+        get_logger().warning("events.taken_singly", events=len(events), error=type(error).__name__)
+        return frozenset()
+    return frozenset(event.id for event, _ in plain)
+
+
+def _is_plain(event: Claimed, named: Sequence[Resolved]) -> bool:
+    is_hint = event.event_type in (EventType.MFA_UPDATED, EventType.BANK_ACCOUNT_DELETED)
+    return bool(named) and not is_hint and not _missing(event, named)
+
+
+async def _commit_plain(context: Context, plain: Sequence[tuple[Claimed, tuple[Resolved, ...]]], token: UUID) -> None:
+    events = [event for event, _ in plain]
+    connections = [_connections(named) for _, named in plain]
+    async with context.database.queue() as conn:
+        asked, coalesced = await connection.request_refreshes(conn, [pair for pairs in connections for pair in pairs])
+        if asked < sum(_count_open(named) for _, named in plain):
+            raise LeaseLost("a connection was closed while its event was handed over")
+        owners = [_only_customer(pairs) for pairs in connections]
+        if await inbox.mark_all_done(conn, events, token=token, customer_ids=owners) < len(events):
+            raise LeaseLost("some of the events are held by another worker")
+        reach(Failpoint.BEFORE_HAND_OVER)
+    reach(Failpoint.AFTER_HAND_OVER)
+    for event in events:
+        metrics.INBOX_WAIT.observe(event.age_s)
+    metrics.INBOX_HANDLED.labels("done").inc(len(events))
+    metrics.REFRESH_COALESCED.inc(coalesced)
+    get_logger().info("events.handed_over", events=len(events), refreshes=asked, coalesced=coalesced)
+    for _ in range(asked - coalesced):  # each may have a slot of its own
+        context.waker.wake(Wake.REFRESH)
 
 
 async def _take_unknown(context: Context) -> bool:
@@ -47,7 +91,7 @@ async def _take_unknown(context: Context) -> bool:
         return False
     token = uuid4()
     async with context.listings.slots:
-        async with context.database.queue() as conn:
+        async with context.database.queue_statement() as conn:
             events = await inbox.claim_inbox(
                 conn, token=token, lease_s=context.settings.lease_s, limit=1, needs_listing=True
             )
@@ -76,7 +120,7 @@ async def _take_event(
 
 async def _hand_over_known(context: Context, event: Claimed, token: UUID) -> str:
     """Hand an event over, or leave it to whoever lists at the aggregator."""
-    named = await _list_named(context, event)
+    (named,) = await _list_named(context, [event])
     missing = _missing(event, named)
     if not missing or _is_vain(context, event, missing):
         return await _hand_over(context, event, token, named=named, missing=missing)
@@ -87,7 +131,7 @@ async def _hand_over_known(context: Context, event: Claimed, token: UUID) -> str
 
 async def _hand_over_unknown(context: Context, event: Claimed, token: UUID) -> str:
     """Hand an event over after one listing, where its ids are still unknown."""
-    named = await _list_named(context, event)
+    (named,) = await _list_named(context, [event])
     missing = _missing(event, named)
     if missing and not _is_vain(context, event, missing):
         named += await discover(context, event, token, missing)
@@ -100,9 +144,11 @@ def _is_vain(context: Context, event: Claimed, missing: frozenset[str]) -> bool:
     return event.event_type is not EventType.ACCOUNT_ADDED and context.listings.is_vain(event, missing)
 
 
-async def _list_named(context: Context, event: Claimed) -> tuple[Resolved, ...]:
-    async with context.database.queue() as conn:
-        return await inbox.list_named_connections(conn, event)
+async def _list_named(context: Context, events: Sequence[Claimed]) -> tuple[tuple[Resolved, ...], ...]:
+    if not events:
+        return ()
+    async with context.database.queue_statement() as conn:
+        return await inbox.list_named_connections(conn, events)
 
 
 def _missing(event: Claimed, named: Sequence[Resolved]) -> frozenset[str]:
@@ -120,10 +166,10 @@ def _wanted(event: Claimed) -> frozenset[str]:
 async def _hand_over(
     context: Context, event: Claimed, token: UUID, *, named: Sequence[Resolved], missing: frozenset[str]
 ) -> str:
-    connections = sorted({(resolved.customer_id, resolved.connection_id) for resolved in named})
+    connections = _connections(named)
     async with context.database.queue() as conn:
         asked, coalesced = await connection.request_refreshes(conn, connections)
-        if asked < len({resolved.connection_id for resolved in named if not resolved.is_closed}):
+        if asked < _count_open(named):
             raise AggregatorError("a connection was closed while its event was handed over; it is looked up again")
         if event.event_type is EventType.MFA_UPDATED:
             await connection.hint_repaired(conn, connections)
@@ -146,6 +192,7 @@ async def _hand_over(
             raise LeaseLost(f"event {event.id} is held by another worker")
         reach(Failpoint.BEFORE_HAND_OVER)
     reach(Failpoint.AFTER_HAND_OVER)
+    metrics.INBOX_WAIT.observe(event.age_s)
     metrics.REFRESH_COALESCED.inc(coalesced)
     outcome = "set_aside" if missing else "done"
     get_logger().info(
@@ -158,6 +205,14 @@ async def _hand_over(
         unknown_ids=len(missing),
     )
     return outcome
+
+
+def _connections(named: Sequence[Resolved]) -> list[tuple[CustomerId, ConnectionId]]:
+    return sorted({(resolved.customer_id, resolved.connection_id) for resolved in named})
+
+
+def _count_open(named: Sequence[Resolved]) -> int:
+    return len({resolved.connection_id for resolved in named if not resolved.is_closed})
 
 
 def _only_customer(connections: Sequence[tuple[CustomerId, ConnectionId]]) -> CustomerId | None:

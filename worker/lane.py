@@ -42,8 +42,11 @@ class Lane:
 
     async def _drain(self) -> None:
         try:
+            steps = 0
             while self._is_open and await self._step():
-                self.start()  # where there was one there may be more: another slot looks
+                steps += 1
+                if steps > 1:
+                    self.start()  # a second piece in a row: there is more than was told of, and another slot looks
         except Unavailable as error:
             get_logger().warning("lane.waits", lane=self.name, reason=str(error))
         except Exception:  # noqa: BLE001 - a bug in one piece of work must not end the worker; its lease brings it back

@@ -66,7 +66,7 @@ async def _claim(context: Context) -> Lease | None:
 
 
 async def _claim_due(context: Context) -> Lease | None:
-    async with context.database.queue() as conn:
+    async with context.database.queue_statement() as conn:
         return await connection.claim_connection(conn, token=uuid4(), lease_s=context.settings.lease_s)
 
 

@@ -11,6 +11,8 @@ from bankfeed.errors import NotFound
 from bankfeed.model import AccountId, ClientId, ConnectionId, CustomerId, ShadowPolicy, TransactionId
 from bankfeed.reconcile.balance import Balance, BalanceCheck
 
+_LISTED = ("connection_id", "state", "delete_hinted_at", "number_display", "type")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountState:
@@ -85,12 +87,15 @@ async def lock_account(
     type: str,  # noqa: A002 - the word of the schema and of every aggregator
     currency: str,
 ) -> Locked:
-    """Add an account, or open it again, or bring it up to date; its row is locked until commit.
+    """Add an account, or open it again, or bring it up to date; its row is locked until commit. As listed, it is only locked.
 
     An account that moved to another connection of the same source (a login that was migrated) moves here with its rows.
     A hint of its deletion that came after the refresh began stays: the next refresh asks.
     """
-    state_before = await _find_state_for_update(conn, lease, target, account_ref)
+    found = await _find_for_update(conn, lease, target, account_ref)
+    as_listed = (lease.connection_id, "open", None, number_display, type)
+    if found is not None and tuple(found[name] for name in _LISTED) == as_listed:
+        return _read_locked(found, is_new=False)
     row = await conn.fetchrow(
         """
         INSERT INTO accounts AS a (customer_id, client_id, connection_id, source_id, aggregator_id, name, number_display,
@@ -114,26 +119,31 @@ async def lock_account(
         currency,
         target.started_at,
     )
-    return Locked(
-        id=row["id"],
-        is_new=state_before in (None, "closed"),
-        last_pulled_at=row["last_pulled_at"],
-        balance=_read_balance(row),
-        policy=ShadowPolicy(row["policy"]),
-    )
+    return _read_locked(row, is_new=found is None or found["state"] == "closed")
 
 
-async def _find_state_for_update(conn: Connection, lease: Lease, target: RefreshTarget, account_ref: str) -> str | None:
-    state: str | None = await conn.fetchval(
+async def _find_for_update(conn: Connection, lease: Lease, target: RefreshTarget, account_ref: str) -> Any:
+    return await conn.fetchrow(
         """
-        SELECT state FROM accounts
+        SELECT id, connection_id, state, delete_hinted_at, number_display, type, last_pulled_at, balance, balance_on,
+               balance_moved, balance_gap, (SELECT shadow_policy FROM customers WHERE customers.id = $1) AS policy
+        FROM accounts
         WHERE customer_id = $1 AND source_id = $2 AND aggregator_id = $3 AND adopted_into IS NULL FOR UPDATE
         """,
         lease.customer_id,
         target.source_id,
         account_ref,
     )
-    return state
+
+
+def _read_locked(row: Any, *, is_new: bool) -> Locked:
+    return Locked(
+        id=row["id"],
+        is_new=is_new,
+        last_pulled_at=row["last_pulled_at"],
+        balance=_read_balance(row),
+        policy=ShadowPolicy(row["policy"]),
+    )
 
 
 def _read_balance(row: Any) -> Balance | None:
@@ -181,6 +191,8 @@ async def list_accounts_of(
 
 async def lock_accounts(conn: Connection, customer_id: CustomerId, account_ids: Sequence[AccountId]) -> None:
     """Lock accounts until commit, by id, before the change counter: so that two who lock several never wait in a ring."""
+    if not account_ids:
+        return
     await conn.execute(
         "SELECT id FROM accounts WHERE customer_id = $1 AND id = ANY ($2::bigint[]) ORDER BY id FOR UPDATE",
         customer_id,

@@ -35,6 +35,7 @@ class RefreshTarget:
     login_ref: str
     customer_ref: str | None
     state: str
+    status_code: int | None
     is_repair_hinted: bool
     institution_id: int | None
     time_zone: str | None
@@ -79,27 +80,34 @@ async def upsert_connection(
 async def request_refreshes(
     conn: Connection, connections: Sequence[tuple[CustomerId, ConnectionId]]
 ) -> tuple[int, int]:
-    """Ask for one more refresh of each connection, as the queue role; return how many were asked and how many coalesced.
+    """Ask for one more refresh for each time that a connection is named, as the queue role.
 
-    A connection that already has work (waiting, running, or backing off) keeps its due time: the request is served by the
-    refresh that comes next.
+    Return how many were asked for and how many of them coalesced: a connection that already has work (waiting, running,
+    or backing off) keeps its due time, and the request is served by the refresh that comes next.
     """
-    rows = await conn.fetch(
+    row = await conn.fetchrow(
         """
-        WITH wanted AS (
-            SELECT c.customer_id, c.id, c.claimed < c.requested AS is_coalesced FROM connections c
-            WHERE (c.customer_id, c.id) IN (SELECT * FROM unnest($1::bigint[], $2::bigint[])) AND c.state <> 'closed'
-            ORDER BY c.customer_id, c.id FOR UPDATE
+        WITH named AS (
+            SELECT customer_id, id, count(*) AS times FROM unnest($1::bigint[], $2::bigint[]) AS u (customer_id, id)
+            GROUP BY customer_id, id
+        ), wanted AS (
+            SELECT c.customer_id, c.id, named.times, (c.claimed < c.requested)::int AS waiting
+            FROM connections c JOIN named ON named.customer_id = c.customer_id AND named.id = c.id
+            WHERE c.state <> 'closed'
+            ORDER BY c.customer_id, c.id FOR UPDATE OF c
+        ), asked AS (
+            UPDATE connections c
+            SET requested = requested + wanted.times,
+                due_at = CASE WHEN handled < requested THEN due_at ELSE now() END
+            FROM wanted WHERE c.customer_id = wanted.customer_id AND c.id = wanted.id
+            RETURNING wanted.times, wanted.times - 1 + wanted.waiting AS coalesced
         )
-        UPDATE connections c
-        SET requested = requested + 1, due_at = CASE WHEN handled < requested THEN due_at ELSE now() END
-        FROM wanted WHERE c.customer_id = wanted.customer_id AND c.id = wanted.id
-        RETURNING wanted.is_coalesced
+        SELECT coalesce(sum(times), 0)::bigint AS asked, coalesce(sum(coalesced), 0)::bigint AS coalesced FROM asked
         """,
         [customer_id for customer_id, _ in connections],
         [connection_id for _, connection_id in connections],
     )
-    return len(rows), sum(row["is_coalesced"] for row in rows)
+    return row["asked"], row["coalesced"]
 
 
 async def hint_repaired(conn: Connection, connections: Sequence[tuple[CustomerId, ConnectionId]]) -> None:
@@ -202,7 +210,8 @@ async def get_refresh_target(conn: Connection, lease: Lease) -> RefreshTarget:
     row = await conn.fetchrow(
         """
         SELECT c.client_id, c.source_id, c.aggregator_login_id AS login_ref,
-               e.aggregator_customer_id AS customer_ref, c.state, c.repair_hinted_at IS NOT NULL AS is_repair_hinted, c.institution_id, i.time_zone,
+               e.aggregator_customer_id AS customer_ref, c.state, c.status_code,
+               c.repair_hinted_at IS NOT NULL AS is_repair_hinted, c.institution_id, i.time_zone,
                clock_timestamp() AS started_at
         FROM connections c
         LEFT JOIN enrolments e

@@ -9,6 +9,7 @@ from uuid import UUID
 from bankfeed.db.database import Connection
 from bankfeed.model import ConnectionId, CustomerId, EventType, SourceId
 
+_RESOLVED = ("customer_id", "connection_id", "ref", "is_closed")
 _SEPARATOR = "\x1f"  # unnest takes no ragged arrays; refs hold no control characters
 
 
@@ -144,7 +145,8 @@ async def claim_inbox(
 ) -> tuple[Claimed, ...]:
     """Claim due events, oldest first: those that wait for a listing at the aggregator, or those that do not.
 
-    A claim moves the due time to the lease's end, where an abandoned one is due again. It is not a try.
+    A claim moves the due time to the lease's end, where an abandoned one is due again. It is not a try. The claimed rows
+    are found by arrays of their keys: joined to `due`, a partition without statistics was read once for each of them.
     """
     rows = await conn.fetch(
         """
@@ -155,8 +157,9 @@ async def claim_inbox(
         )
         UPDATE inbox i SET lease_token = $1, lease_until = now() + make_interval(secs => $2),
                            due_at = now() + make_interval(secs => $2)
-        FROM due JOIN sources s ON s.id = due.source_id
-        WHERE i.source_id = due.source_id AND i.id = due.id AND i.received_at = due.received_at
+        FROM sources s
+        WHERE s.id = i.source_id AND i.source_id = ANY (ARRAY(SELECT source_id FROM due))
+          AND i.id = ANY (ARRAY(SELECT id FROM due)) AND i.received_at = ANY (ARRAY(SELECT received_at FROM due))
         RETURNING i.source_id, i.id, i.received_at, i.event_type, i.customer_ref, i.login_refs, i.account_refs,
                   extract(epoch FROM now() - i.received_at)::float8 AS age_s,
                   s.connector, coalesce(s.bound_to, s.id) AS feed_source_id, s.customer_id AS source_customer_id
@@ -197,37 +200,74 @@ async def renew_event(conn: Connection, event: Claimed, *, token: UUID, lease_s:
     return bool(renewed)
 
 
-async def list_named_connections(conn: Connection, event: Claimed) -> tuple[Resolved, ...]:
-    """List the connections an event names, within its own source and that source's customer only.
+async def list_named_connections(conn: Connection, events: Sequence[Claimed]) -> tuple[tuple[Resolved, ...], ...]:
+    """List the connections that each event names, within its own source and that source's customer only.
 
     An event with neither account nor login ids names all of the aggregator's customer.
     """
+    named = [(n, event, kind, ref) for n, event in enumerate(events) for kind, ref in _refs(event)]
     rows = await conn.fetch(
         """
-        SELECT c.customer_id, c.id AS connection_id, a.aggregator_id AS ref,
-               a.state = 'closed' OR c.state = 'closed' AS is_closed
-        FROM accounts a JOIN connections c ON c.customer_id = a.customer_id AND c.id = a.connection_id
-        WHERE a.source_id = $1 AND a.aggregator_id = ANY ($3::text[]) AND ($2::bigint IS NULL OR a.customer_id = $2)
-          AND a.adopted_into IS NULL
+        WITH named AS (
+            SELECT * FROM unnest($1::int[], $2::text[], $3::bigint[], $4::bigint[], $5::text[])
+                AS u (n, kind, source_id, customer_id, ref)
+        )
+        SELECT u.n, c.customer_id, c.id AS connection_id, u.ref, a.state = 'closed' OR c.state = 'closed' AS is_closed
+        FROM named u
+        JOIN accounts a ON a.source_id = u.source_id AND a.aggregator_id = u.ref AND a.adopted_into IS NULL
+        JOIN connections c ON c.customer_id = a.customer_id AND c.id = a.connection_id
+        WHERE u.kind = 'account' AND (u.customer_id IS NULL OR a.customer_id = u.customer_id)
         UNION ALL
-        SELECT c.customer_id, c.id, c.aggregator_login_id, c.state = 'closed'
-        FROM connections c
-        WHERE c.source_id = $1 AND c.aggregator_login_id = ANY ($4::text[]) AND ($2::bigint IS NULL OR c.customer_id = $2)
+        SELECT u.n, c.customer_id, c.id, u.ref, c.state = 'closed'
+        FROM named u JOIN connections c ON c.source_id = u.source_id AND c.aggregator_login_id = u.ref
+        WHERE u.kind = 'login' AND (u.customer_id IS NULL OR c.customer_id = u.customer_id)
         UNION ALL
-        SELECT c.customer_id, c.id, e.aggregator_customer_id, c.state = 'closed'
-        FROM enrolments e JOIN connections c
-          ON c.customer_id = e.customer_id AND c.client_id = e.client_id AND c.source_id = e.source_id
-        WHERE cardinality($3::text[]) = 0 AND cardinality($4::text[]) = 0 AND e.source_id = $1
-          AND e.aggregator_customer_id = $5 AND ($2::bigint IS NULL OR e.customer_id = $2)
-        ORDER BY customer_id, connection_id, ref
+        SELECT u.n, c.customer_id, c.id, u.ref, c.state = 'closed'
+        FROM named u
+        JOIN enrolments e ON e.source_id = u.source_id AND e.aggregator_customer_id = u.ref
+        JOIN connections c ON c.customer_id = e.customer_id AND c.client_id = e.client_id AND c.source_id = e.source_id
+        WHERE u.kind = 'customer' AND (u.customer_id IS NULL OR e.customer_id = u.customer_id)
+        ORDER BY n, customer_id, connection_id, ref
         """,
-        event.feed_source_id,
-        event.source_customer_id,
-        list(event.account_refs),
-        list(event.login_refs),
-        event.customer_ref,
+        [n for n, _, _, _ in named],
+        [kind for _, _, kind, _ in named],
+        [event.feed_source_id for _, event, _, _ in named],
+        [event.source_customer_id for _, event, _, _ in named],
+        [ref for _, _, _, ref in named],
     )
-    return tuple(Resolved(**row) for row in rows)
+    found: list[list[Resolved]] = [[] for _ in events]
+    for n, *values in rows:
+        found[n].append(Resolved(**dict(zip(_RESOLVED, values, strict=True))))
+    return tuple(map(tuple, found))
+
+
+def _refs(event: Claimed) -> list[tuple[str, str]]:
+    """Return what an event names, each with its kind."""
+    refs = [("account", ref) for ref in event.account_refs] + [("login", ref) for ref in event.login_refs]
+    return refs or ([("customer", event.customer_ref)] if event.customer_ref is not None else [])
+
+
+async def mark_all_done(
+    conn: Connection, events: Sequence[Claimed], *, token: UUID, customer_ids: Sequence[CustomerId | None]
+) -> int:
+    """Finish events in one statement; return how many, fewer where a lease went to another worker."""
+    rows = await conn.fetch(
+        """
+        UPDATE inbox i SET state = 'done', reason = '', customer_id = u.customer_id, finished_at = now(),
+                           lease_token = NULL, lease_until = NULL
+        FROM unnest($2::bigint[], $3::bigint[], $4::timestamptz[], $5::bigint[])
+             AS u (source_id, id, received_at, customer_id)
+        WHERE i.source_id = u.source_id AND i.id = u.id AND i.received_at = u.received_at
+          AND i.state = 'waiting' AND i.lease_token = $1
+        RETURNING i.id
+        """,
+        token,
+        [event.source_id for event in events],
+        [event.id for event in events],
+        [event.received_at for event in events],
+        list(customer_ids),
+    )
+    return len(rows)
 
 
 async def mark_done(

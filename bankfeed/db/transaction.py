@@ -120,10 +120,21 @@ async def list_rows(
     In batches, and with one object for equal texts and days: of 100,000 rows the driver's alone would take a third of
     the memory.
     """
+    ids = sorted(set(ids))
     aliases = await _list_aliases(conn, customer_id, ids)
     entries = await list_entries(conn, customer_id, ids)
     shared: dict[Any, Any] = {}
-    cursor = conn.cursor(
+    found: list[Known] = []
+    for first in range(0, len(ids), _BATCH_ROWS):
+        rows = await _fetch_rows(conn, customer_id, account_id, ids[first : first + _BATCH_ROWS])
+        found += [_read_known(row, aliases.get(row["id"], ()), entries.get(row["id"], ()), shared) for row in rows]
+    return tuple(found)
+
+
+async def _fetch_rows(
+    conn: Connection, customer_id: CustomerId, account_id: AccountId, ids: Sequence[TransactionId]
+) -> Sequence[Any]:
+    rows: Sequence[Any] = await conn.fetch(
         """
         SELECT id, state, amount, transacted_on, posted_on, description, memo, check_number, kind, bank_values,
                aggregator_id, raw_amount, raw_transacted_at, first_pulled_at, removed_at, merged_into, has_joined,
@@ -133,11 +144,8 @@ async def list_rows(
         customer_id,
         account_id,
         list(ids),
-        prefetch=_BATCH_ROWS,
     )
-    return tuple(
-        [_read_known(row, aliases.get(row["id"], ()), entries.get(row["id"], ()), shared) async for row in cursor]
-    )
+    return rows
 
 
 async def _list_aliases(

@@ -252,7 +252,8 @@ async def named(database: Database, **changes: object) -> set[Resolved]:
     await receive(database, make_incoming(sources, **changes))  # type: ignore[arg-type]
     _, [event] = await claim_events(database)
     async with database.queue() as conn:
-        return set(await list_named_connections(conn, event))
+        (found,) = await list_named_connections(conn, [event])
+    return set(found)
 
 
 async def test_an_event_names_connections_by_any_id(ground: Ground, superuser: asyncpg.Connection) -> None:
@@ -323,3 +324,25 @@ async def test_old_event_ids_are_forgotten_in_batches(
     assert [2, 2, 1, 0] == gone
     assert ["repeated"] == await receive(database, make_incoming(sources.finicity, "e5"))
     assert ["accepted"] == await receive(database, make_incoming(sources.finicity, "e0"))
+
+
+async def test_what_is_due_is_found_in_order_without_statistics(ground: Ground, superuser: asyncpg.Connection) -> None:
+    """A claim reads as many events as it takes, however many wait: it never sorts them all."""
+    await superuser.execute(
+        """
+        INSERT INTO inbox (source_id, name, event_type, body)
+        SELECT $1, 'n', 'transactionsRefreshed', '' FROM generate_series(1, 5000)
+        """,
+        ground.sources.ledgersync,
+    )
+    async with ground.database.queue() as conn:
+        lines = await conn.fetch(
+            """
+            EXPLAIN (COSTS off) SELECT id FROM inbox
+            WHERE state = 'waiting' AND needs_listing = false AND due_at <= now()
+            ORDER BY due_at, id LIMIT 50 FOR UPDATE SKIP LOCKED
+            """
+        )
+    steps = {line.strip().removeprefix("->").strip() for (line,) in lines}
+    assert "Merge Append" in steps
+    assert "Sort" not in steps

@@ -8,7 +8,7 @@ import pytest
 
 from bankfeed.aggregators import ListedAccount
 from bankfeed.db import inbox
-from bankfeed.errors import AggregatorError
+from bankfeed.errors import AggregatorError, LeaseLost
 from bankfeed.model import EventType
 from tests.db.made import claim_events
 from tests.finbank import FinbankProcess
@@ -50,6 +50,43 @@ async def fail_listings(bench: Bench, times: int, *, status: int = 503, tenant: 
 
 async def make_due(bench: Bench) -> None:
     await bench.superuser.execute("UPDATE inbox SET due_at = now() WHERE state = 'waiting'")
+
+
+# ------------------------------------------------------------------------------------------------ batches
+
+
+async def test_a_batch_is_handed_over_at_once(bench: Bench) -> None:
+    """Events of known connections share a transaction; each asks for its own refresh, and one refresh serves them all."""
+    account_id = await linked(bench)
+    before = await bench.one("SELECT requested FROM connections")
+    for n in range(3):
+        await bench.receive(REFRESHED, account_id, event_id=f"n{n}")
+    assert await take_inbox(bench.context)
+    assert [("done", "")] * 3 == await states(bench)
+    assert 1 == await bench.one("SELECT count(DISTINCT finished_at) FROM inbox")
+    assert bench.tenant.customer_id == await bench.one("SELECT min(customer_id) FROM inbox")
+    assert before + 3 == await bench.one("SELECT requested FROM connections")
+    await bench.work()
+    assert 2 == await bench.one("SELECT count(*) FROM pulls")
+
+
+async def test_an_event_that_breaks_its_batch_stops_no_other(bench: Bench) -> None:
+    """Where a batch fails each event is taken by itself: the bad one is counted and waits, the others are done."""
+    account_id = await linked(bench)
+    await bench.superuser.execute(
+        """
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no''; END';
+        CREATE TRIGGER refuse BEFORE UPDATE ON inbox FOR EACH ROW
+            WHEN (NEW.event_id = 'bad' AND NEW.state = 'done') EXECUTE FUNCTION refuse();
+        """
+    )
+    before = await bench.one("SELECT requested FROM connections")
+    for event_id in ("good", "bad", "better"):
+        await bench.receive(REFRESHED, account_id, event_id=event_id)
+    await take_inbox(bench.context)
+    assert ["done", "waiting", "done"] == [state for state, _ in await states(bench)]
+    assert 1 == await bench.one("SELECT tries FROM inbox WHERE event_id = 'bad'")
+    assert before + 2 == await bench.one("SELECT requested FROM connections")
 
 
 # ------------------------------------------------------------------------------------------------ nobody waits
@@ -266,8 +303,10 @@ async def test_a_connection_that_closes_meanwhile_loses_no_event(bench: Bench) -
     token = uuid4()
     async with bench.database.queue() as conn:
         (event,) = await inbox.claim_inbox(conn, token=token, lease_s=60, limit=1)
-        named = await inbox.list_named_connections(conn, event)
+        (named,) = await inbox.list_named_connections(conn, [event])
     await bench.superuser.execute("UPDATE connections SET state = 'closed'")
     with pytest.raises(AggregatorError, match="closed"):
         await _hand_over(bench.context, event, token, named=named, missing=frozenset())
+    with pytest.raises(LeaseLost, match="closed"):
+        await _commit_plain(bench.context, [(event, named)], token)
     assert [("waiting", "")] == await states(bench)

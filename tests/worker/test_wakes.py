@@ -209,3 +209,27 @@ async def test_a_wake_as_the_last_one_ends_is_sent(client: ArqRedis, waker: Wake
     async with asyncio.timeout(5):
         while await client.zcard(QUEUE_NAME) != 2:
             await asyncio.sleep(0.01)
+
+
+async def test_a_wake_begins_here_where_there_is_room(client: ArqRedis, waker: Waker) -> None:
+    """The process that finds work does it, without Redis; only what it has no slot for is told to the others."""
+    go, begun = asyncio.Event(), 0
+
+    async def step() -> bool:
+        nonlocal begun
+        begun += 1
+        await go.wait()
+        return False
+
+    lane = Lane(Wake.REFRESH, step, slots=1)
+    waker.serve(Wake.REFRESH, lane.start)
+    waker.wake(Wake.REFRESH)
+    await asyncio.sleep(0)
+    assert (1, 0) == (begun, await client.zcard(QUEUE_NAME))
+    waker.wake(Wake.REFRESH)
+    async with asyncio.timeout(5):
+        while not await client.zcard(QUEUE_NAME):
+            await asyncio.sleep(0.01)
+    assert 1 == begun
+    go.set()
+    await lane.close(grace_s=1)
