@@ -15,7 +15,7 @@ from tests.finbank import FinbankProcess
 from tests.seed import Tenant, make_tenant
 from tests.worker.conftest import Bench
 from worker import listings
-from worker.inbox import MOST_TRIES, _hand_over, take_inbox
+from worker.inbox import MOST_TRIES, _commit_plain, _hand_over, take_inbox
 
 STRAY = 999_999_999
 REFRESHED = EventType.TRANSACTIONS_REFRESHED
