@@ -28,7 +28,7 @@ def conclude(board: Board) -> Outcome:
     for old, after, rule in sorted(_touched(board), key=lambda touched: board.arrival(touched[0])):
         olds[old], rules[old] = after, rule
         before = board.olds[old]
-        if after != before:
+        if after is not before and after != before:
             changes.append(Change(kind=kind_of(before, after), rule=rule, before=before, after=after))
     for new, after, rule in _added(board):
         news[new] = after
@@ -109,7 +109,7 @@ def _says_the_same(row: Known, reported: Reported) -> bool:
     return (
         row.state is reported.state
         and row.bank_values == reported.values
-        and (row.is_reconciled or row.values == reported.values)
+        and (row.values is row.bank_values or row.is_reconciled or row.values == reported.values)
         and reported.aggregator_id == current
         and row.raw_amount == reported.raw_amount
         and row.raw_transacted_at == reported.raw_transacted_at
