@@ -112,14 +112,19 @@ async def until_stopped(work: Awaitable[object], stop: Awaitable[object]) -> Non
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def collect_rarely() -> None:
+    """Keep the garbage collector from what the imports made, which stays for good: that costs 5 % of ingress."""
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD)
+
+
 def run_process(name: str, main: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
     """Read the settings, run `main` on an event loop, and exit: 0 when stopped, 2 for settings that cannot be used."""
     try:
         settings = Settings.for_process()
         configure(name, log_format=settings.log_format)
         arm(settings.failpoint)
-        gc.freeze()  # what the imports made stays for good; looking through it again and again costs 5 % of ingress
-        gc.set_threshold(GC_THRESHOLD)
+        collect_rarely()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(main(settings))
     except SettingsError as error:

@@ -11,6 +11,7 @@ import structlog
 from rich.console import Console
 
 from bankfeed.local import LocalPostgres, LocalRedis, erase
+from bankfeed.runtime import collect_rarely
 from bench import growth, ingress, reconcile, simulated, sync
 from bench.ground import Ground, lay_ground
 from bench.machine import describe_machine, find_commit, measure_commit_ms
@@ -39,6 +40,7 @@ def main(*, is_full: bool, only: str | None) -> None:
     console = _console()
     # a benchmark's progress is told by the benchmark
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    collect_rarely()  # as the processes do whose code is measured in here
     folder = Path(tempfile.mkdtemp(prefix="bankfeed-bench-"))
     try:
         with LocalPostgres(folder) as postgres, LocalRedis(folder) as redis:
