@@ -17,7 +17,8 @@ TIE_DAYS = 3.0
 """Two costs that differ by no more are a tie: postings of like purchases arrive in any order within some days."""
 
 TWIN_DAYS = 8.0
-"""The same where the other posting is of the same amount and nothing explains it: one of two equal purchases."""
+"""The same where the other posting is of the same amount and nothing explains it, one of two equal purchases; and where
+it was listed beside, or its amount changed: then costs tell less."""
 
 _GUESSES = frozenset(
     {
@@ -152,7 +153,8 @@ class _Rivals:
 
     def _margin(self, edge: Edge) -> float:
         is_unexplained = edge.rule is Rule.EQUAL_AMOUNT and edge.new not in self._board.old_of
-        return TWIN_DAYS if is_unexplained else TIE_DAYS
+        is_weak = edge.rule is Rule.LATE_JOIN or edge.rule in _OTHER_AMOUNTS
+        return TWIN_DAYS if is_unexplained or is_weak else TIE_DAYS
 
     def _cost(self, old: int) -> float | None:
         new = self._board.new_of.get(old)
