@@ -20,7 +20,7 @@ from bankfeed.db.doubt import OpenDoubt
 from bankfeed.db.source import upsert_institution
 from bankfeed.model import AccountId, Known, ShadowPolicy, TransactionId
 from bankfeed.reconcile.changes import Doubt
-from bankfeed.replay.play import Event, _fits, _order
+from bankfeed.replay.play import Event, _order, find_row
 from bankfeed.replay.report import Asked, AskedAccount, Ending, Life
 from bankfeed.replay.steps import (
     CloseAccount,
@@ -126,7 +126,8 @@ class Stored:
         """Return the first row in view that matches."""
         [account_id] = [found for found, (newest, _) in self.names.items() if newest == name][-1:]
         rows = await self._rows(account_id)
-        first = min((row for row in rows if row.is_visible and row.id != besides and _fits(row, match)), key=_order)
+        first = find_row(rows, match, besides=besides)
+        assert first is not None
         assert first.id is not None
         return first.id
 
