@@ -1,7 +1,7 @@
 """Group commit: concurrent events share one INSERT, and each is answered after its commit.
 
-There is no linger: what arrives while the INSERTs are on their way goes into the next. Two may be on their way, so that
-one is prepared while the other waits for the disk. The queue is bounded in events and bytes; past a bound an event is
+There is no linger: what arrives while the INSERTs are on their way goes into the next. Three may be on their way, so that
+one is prepared while the others wait for the disk. The queue is bounded in events and bytes; past a bound an event is
 refused at once. A commit does not depend on whoever sent the event: it goes on when the sender left, and when it took too
 long and the sender was told to come back, who then repeats what is stored already.
 """
@@ -13,13 +13,13 @@ from traceback import extract_tb
 from typing import Final, NamedTuple
 
 from bankfeed.db import Database
-from bankfeed.db.inbox import Arrival, Incoming, insert_inbox
+from bankfeed.db.arrival import Arrival, Incoming, insert_inbox
 from bankfeed.errors import RefusedData, Unavailable
 from bankfeed.failpoints import Failpoint, reach
 from bankfeed.jobs import Wake, Waker
 from bankfeed.logs import get_logger
 
-COMMITS_AT_ONCE: Final = 2
+COMMITS_AT_ONCE: Final = 3
 BATCH_EVENTS: Final = 256
 BATCH_BYTES: Final = 8_000_000
 WAITING_BYTES: Final = 64_000_000  # the largest bodies, as many as may wait, would be 500 MB: more than a small pod has

@@ -13,7 +13,7 @@ from aiohttp import ClientError, web
 from bankfeed import metrics
 from bankfeed.aggregators import Notice
 from bankfeed.aggregators.dialects import DIALECTS
-from bankfeed.db.inbox import Incoming
+from bankfeed.db.arrival import Incoming
 from bankfeed.db.source import Source
 from bankfeed.errors import BankfeedError, Unavailable
 from bankfeed.logs import get_logger

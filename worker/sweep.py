@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from bankfeed import metrics
-from bankfeed.db import connection, delivery, inbox, schema
+from bankfeed.db import arrival, connection, delivery, inbox, schema
 from bankfeed.errors import Unavailable
 from bankfeed.logs import get_logger
 from worker.context import Context
@@ -83,7 +83,7 @@ class Sweeper:
         forgotten = 0
         while True:
             async with self.context.database.queue() as conn:
-                count = await inbox.delete_received(conn, days=RECEIVED_DAYS, limit=BATCH_ROWS)
+                count = await arrival.delete_received(conn, days=RECEIVED_DAYS, limit=BATCH_ROWS)
             forgotten += count
             if count < BATCH_ROWS:
                 break

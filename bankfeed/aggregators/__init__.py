@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from bankfeed.model import EventType, Pull
 
@@ -48,8 +48,7 @@ class ListedAccount:
     succeeded_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notice:
+class Notice(NamedTuple):
     """What an inbound webhook says, whatever its dialect: a hint to go and look.
 
     `event_type` is None for one that is not of the four kinds (kept, counted, never acted on); `name` is the sender's

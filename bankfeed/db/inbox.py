@@ -1,38 +1,14 @@
-"""The inbox: inbound events, committed before they are answered and claimed by workers. All as the queue role."""
+"""The inbox: inbound events that workers claim and hand over. All as the queue role."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from uuid import UUID
 
 from bankfeed.db.database import Connection
 from bankfeed.model import ConnectionId, CustomerId, EventType, SourceId
 
 _RESOLVED = ("customer_id", "connection_id", "ref", "is_closed")
-_SEPARATOR = "\x1f"  # unnest takes no ragged arrays; refs hold no control characters
-
-
-class Arrival(StrEnum):
-    """What became of an event at the door."""
-
-    ACCEPTED = "accepted"
-    REPEATED = "repeated"  # the same id and body came before: processed once
-    CHANGED = "changed"  # the same id with another body: processed, and counted
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Incoming:
-    """An event about to be stored. `event_type` None is kept and counted, never acted on."""
-
-    source_id: SourceId
-    name: str
-    event_type: EventType | None
-    event_id: str | None
-    customer_ref: str | None
-    login_refs: tuple[str, ...]
-    account_refs: tuple[str, ...]
-    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,58 +62,6 @@ class SetAside:
     tries: int
     reason: str
     age_s: float
-
-
-async def insert_inbox(conn: Connection, incoming: Sequence[Incoming]) -> tuple[Arrival, ...]:
-    """Store events in one statement, repeats once; return what became of each, in order.
-
-    The caller gives them sorted by source and event id, each pair of id and body once: replicas that insert in different
-    orders would deadlock.
-    """
-    rows = await conn.fetch(
-        """
-        WITH incoming AS (
-            SELECT *, sha256(body) AS body_sha256
-            FROM unnest($1::bigint[], $2::text[], $3::event_type[], $4::text[], $5::text[], $6::text[], $7::text[],
-                        $8::bytea[])
-                 WITH ORDINALITY
-                 AS t (source_id, name, event_type, event_id, customer_ref, login_refs, account_refs, body, n)
-        ), fresh AS (
-            INSERT INTO received (source_id, event_id, body_sha256)
-            SELECT source_id, event_id, body_sha256 FROM incoming WHERE event_id IS NOT NULL ORDER BY n
-            ON CONFLICT DO NOTHING
-            RETURNING source_id, event_id, body_sha256
-        ), stored AS (
-            INSERT INTO inbox (source_id, name, event_type, event_id, customer_ref, login_refs, account_refs, body,
-                               state, reason, finished_at)
-            SELECT i.source_id, i.name, i.event_type, i.event_id, i.customer_ref,
-                   string_to_array(i.login_refs, chr(31)), string_to_array(i.account_refs, chr(31)), i.body,
-                   CASE WHEN i.event_type IS NULL THEN 'done' ELSE 'waiting' END::inbox_state,
-                   CASE WHEN i.event_type IS NULL THEN 'unknown event type' ELSE '' END,
-                   CASE WHEN i.event_type IS NULL THEN now() END
-            FROM incoming i LEFT JOIN fresh USING (source_id, event_id, body_sha256)
-            WHERE i.event_id IS NULL OR fresh.event_id IS NOT NULL
-        )
-        SELECT i.n, fresh.event_id IS NULL AS is_repeat
-        FROM incoming i LEFT JOIN fresh USING (source_id, event_id, body_sha256)
-        WHERE i.event_id IS NOT NULL AND (fresh.event_id IS NULL OR EXISTS
-              (SELECT FROM received r WHERE r.source_id = i.source_id AND r.event_id = i.event_id
-               AND r.body_sha256 <> i.body_sha256))
-        ORDER BY i.n
-        """,
-        [event.source_id for event in incoming],
-        [event.name for event in incoming],
-        [event.event_type for event in incoming],
-        [event.event_id for event in incoming],
-        [event.customer_ref for event in incoming],
-        [_SEPARATOR.join(event.login_refs) for event in incoming],
-        [_SEPARATOR.join(event.account_refs) for event in incoming],
-        [event.body for event in incoming],
-    )
-    arrivals = [Arrival.ACCEPTED] * len(incoming)
-    for row in rows:  # only what is not new comes back: mostly nothing
-        arrivals[row["n"] - 1] = Arrival.REPEATED if row["is_repeat"] else Arrival.CHANGED
-    return tuple(arrivals)
 
 
 async def claim_inbox(
@@ -409,23 +333,3 @@ async def mark_requeued(
         limit,
     )
     return tuple(sorted(row["id"] for row in rows))
-
-
-async def delete_received(conn: Connection, *, days: int, limit: int) -> int:
-    """Forget event ids older than `days`, at most `limit` of them; return how many went."""
-    count: int = await conn.fetchval(
-        """
-        WITH old AS (
-            SELECT source_id, event_id, body_sha256 FROM received
-            WHERE received_at < now() - make_interval(days => $1) ORDER BY received_at, source_id, event_id, body_sha256 LIMIT $2
-        ), gone AS (
-            DELETE FROM received r USING old
-            WHERE (r.source_id, r.event_id, r.body_sha256) = (old.source_id, old.event_id, old.body_sha256)
-            RETURNING 1
-        )
-        SELECT count(*) FROM gone
-        """,
-        days,
-        limit,
-    )
-    return count

@@ -9,8 +9,9 @@ from uuid import uuid4
 import asyncpg
 
 from bankfeed.db import Connection, Database
+from bankfeed.db.arrival import Incoming, insert_inbox
 from bankfeed.db.connection import Lease, claim_connection, request_refreshes, upsert_connection
-from bankfeed.db.inbox import Claimed, Incoming, claim_inbox, insert_inbox
+from bankfeed.db.inbox import Claimed, claim_inbox
 from bankfeed.model import ConnectionId, EventType, SourceId
 from tests.seed import Sources, Tenant, make_sources, make_tenant
 

@@ -9,14 +9,13 @@ import asyncpg
 import pytest
 
 from bankfeed.db import Database
+from bankfeed.db.arrival import delete_received, insert_inbox
 from bankfeed.db.client import upsert_enrolment
 from bankfeed.db.inbox import (
     Resolved,
     claim_inbox,
     count_broken_try,
-    delete_received,
     get_inbox_state,
-    insert_inbox,
     list_named_connections,
     mark_done,
     mark_needs_listing,

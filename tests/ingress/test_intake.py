@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from bankfeed.db import Database
-from bankfeed.db.inbox import Arrival, Incoming
+from bankfeed.db.arrival import Arrival, Incoming
 from bankfeed.errors import RefusedData
 from bankfeed.jobs import QUEUE_NAME, Waker, open_redis
 from bankfeed.local import LocalRedis

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
+from bankfeed.db.arrival import Incoming
 from bankfeed.db.delivery import Parcel
-from bankfeed.db.inbox import Incoming
 from bankfeed.db.source import Source
 from tests.finbank import ROOT
 

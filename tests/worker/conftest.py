@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from bankfeed.db import Database
-from bankfeed.db.inbox import Incoming, insert_inbox
+from bankfeed.db.arrival import Incoming, insert_inbox
 from bankfeed.jobs import Waker
 from bankfeed.model import EventType
 from bankfeed.settings import Settings
