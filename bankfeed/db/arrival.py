@@ -35,7 +35,7 @@ class Incoming(NamedTuple):
 
     def __repr__(self) -> str:
         """Leave the body out: it is somebody's data."""
-        return f"Incoming(source_id={self.source_id}, name={self.name!r}, event_id={self.event_id!r})"
+        return f"Incoming({', '.join(f'{name}={value!r}' for name, value in self._asdict().items() if name != 'body')})"
 
 
 async def insert_inbox(conn: Connection, incoming: Sequence[Incoming]) -> tuple[Arrival, ...]:
