@@ -26,7 +26,7 @@ class _Pair:
     def reset(self) -> None:
         """End it so that both sides hear of an error, not of an end."""
         for side in (self.client, self.server):
-            with suppress(OSError):  # it is closed already
+            with suppress(OSError, ValueError):  # it is closed already, and its socket has no number any more
                 side.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
         self.abort()
 
@@ -94,9 +94,11 @@ class FaultProxy:
         try:
             yield
         finally:
-            self.cut()
-            self._to_server.set()
-            self._to_client.set()
+            try:
+                self.cut()
+            finally:  # a proxy that stays shut would be a fault that never ends
+                self._to_server.set()
+                self._to_client.set()
 
     async def _serve(self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         try:

@@ -17,11 +17,13 @@ from tests.torture.blows import Blows
 from tests.torture.facts import count_done, count_waiting, read_facts
 from tests.torture.house import House, open_house
 from tests.torture.plan import Plan, draw_blows
+from tests.torture.post import Post
 
 SETTLE_S = 120.0
 TOLD_EVERY_S = 5.0
 HURRY_S = 1.0
 MOST_AT_ONCE = 3
+MOST_STILL_S = 180.0  # faults may follow each other for a minute or two
 AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
@@ -50,6 +52,23 @@ class Outcome:
         )
 
 
+class _Flow:
+    """Sees to it that events flow: a run in which nothing does would find nothing."""
+
+    def __init__(self, post: Post) -> None:
+        self._post = post
+        self._accepted = -1
+        self._moved_at = 0.0
+
+    def require(self) -> None:
+        """Raise where nothing was accepted for long."""
+        now = asyncio.get_running_loop().time()
+        if self._post.accepted != self._accepted:
+            self._accepted, self._moved_at = self._post.accepted, now
+        elif now - self._moved_at > MOST_STILL_S:
+            raise RuntimeError(f"expected events to flow, got none accepted for {MOST_STILL_S:.0f} s")
+
+
 @dataclass(slots=True)
 class Run:
     """One run in one house."""
@@ -66,17 +85,21 @@ class Run:
         until = asyncio.get_running_loop().time() + plan.seconds
         living = asyncio.create_task(self.life.live(), name="life at the bank")
         striking: set[asyncio.Task[None]] = set()
+        flow = _Flow(self.house.post)
         try:
             for blow in draw_blows(plan):
                 await asyncio.sleep(blow.wait_s)
-                while len(striking) >= MOST_AT_ONCE:
-                    await asyncio.wait(striking, return_when=asyncio.FIRST_COMPLETED)
+                while len(busy := [task for task in striking if not task.done()]) >= MOST_AT_ONCE:
+                    await asyncio.wait(busy, return_when=asyncio.FIRST_COMPLETED)
                 if asyncio.get_running_loop().time() > until and not plan.every_failpoint:
                     break
                 if living.done():
                     living.result()
-                striking.add(task := asyncio.create_task(self.blows.strike(blow), name=str(blow)))
-                task.add_done_callback(striking.discard)
+                flow.require()
+                for task in [each for each in striking if each.done()]:
+                    striking.discard(task)
+                    task.result()  # a fault that cannot be done, or undone, is no fault of the product: the run ends
+                striking.add(asyncio.create_task(self.blows.strike(blow), name=str(blow)))
         finally:
             living.cancel()
             await asyncio.gather(living, return_exceptions=True)
