@@ -26,8 +26,10 @@ class _Pair:
     def reset(self) -> None:
         """End it so that both sides hear of an error, not of an end."""
         for side in (self.client, self.server):
-            with suppress(OSError, ValueError):  # it is closed already, and its socket has no number any more
-                side.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+            sock = side.get_extra_info("socket")  # None, or without a number, where it is closed already
+            with suppress(OSError, ValueError):
+                if sock is not None:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
         self.abort()
 
 
