@@ -61,5 +61,9 @@ class NoSuchAccount(AggregatorError):
     """The aggregator says that it has no such account (or no account for that login or customer)."""
 
 
+class StillAsking(AggregatorError):
+    """The aggregator asks the bank already, or has not ended yet; it goes on, and what comes of it shows in its accounts."""
+
+
 class BadAggregatorAnswer(AggregatorError):
     """The aggregator's answer is not of its documented shape."""

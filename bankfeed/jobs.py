@@ -30,6 +30,8 @@ class Wake(StrEnum):
     INBOX = "inbox"
     REFRESH = "refresh"
     DELIVER = "deliver"
+    BANK_REFRESH = "bank_refresh"
+    REMOVE = "remove"
 
 
 def serialize(job: Any) -> bytes:

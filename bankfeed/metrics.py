@@ -15,6 +15,12 @@ WEBHOOKS_RECEIVED = Counter(
 INGRESS_SECONDS = Histogram(
     "bankfeed_ingress_seconds", "Time from a webhook's headers to its answer.", buckets=_LATENCY_S
 )
+API_REQUESTS = Counter(
+    "bankfeed_api_requests_total", "Requests at the REST API, by operation and class of status.", ("operation", "status_class")
+)
+API_SECONDS = Histogram(
+    "bankfeed_api_seconds", "Time from an API request's headers to its answer.", ("operation",), buckets=_LATENCY_S
+)
 INBOX_BACKLOG = Gauge("bankfeed_inbox_backlog", "Inbound events, by state (waiting, set_aside).", ("state",))
 INBOX_OLDEST = Gauge("bankfeed_inbox_oldest_age_seconds", "Age of the oldest inbound event that waits.")
 INBOX_WAIT = Histogram(
@@ -32,10 +38,27 @@ REFRESH_COALESCED = Counter(
     "bankfeed_refresh_coalesced_total", "Requests for a refresh that an earlier one will serve."
 )
 CONNECTIONS_DUE = Gauge("bankfeed_connections_due", "Connections that wait for a refresh.")
+LINKS_REFUSED = Counter(
+    "bankfeed_links_refused_total", "Logins not linked: a sandbox links pretend banks only, and live never does."
+)
+INSTITUTION_LISTINGS = Counter(
+    "bankfeed_institution_listings_total",
+    "Times that an aggregator's list of institutions was read, by outcome (whole, partial, failed).",
+    ("outcome",),
+)
 TRANSACTIONS = Counter(
     "bankfeed_transactions_total", "Changes of transactions that were committed, by kind.", ("change",)
 )
 PULLS = Counter("bankfeed_pulls_total", "Listings of an account, by outcome.", ("outcome",))
+BANK_REFRESHES = Counter(
+    "bankfeed_bank_refreshes_total", "Bank refreshes that ended, by kind and outcome (done, failed).", ("kind", "outcome")
+)
+BANK_REFRESH_SECONDS = Histogram(
+    "bankfeed_bank_refresh_seconds",
+    "Time from a person's click to the end of a bank refresh, by kind.",
+    ("kind",),
+    buckets=(1, 2.5, 5, 15, 30, 60, 120, 300, 600, 1800),
+)
 DELIVERIES = Counter(
     "bankfeed_deliveries_total", "Delivery attempts, by outcome and class of status.", ("outcome", "status_class")
 )
@@ -43,6 +66,10 @@ DELIVERY_SECONDS = Histogram("bankfeed_delivery_seconds", "Time of one delivery 
 DELIVERY_ATTEMPT = Histogram(
     "bankfeed_delivery_attempt_number", "Number of the attempt that ended a delivery.", buckets=tuple(range(1, 16))
 )
+REMOVALS = Counter(
+    "bankfeed_removals_total", "Tries to delete something at the aggregator, by what and outcome.", ("kind", "outcome")
+)
+ERASED_ROWS = Counter("bankfeed_erased_rows_total", "Rows of deleted clients that were erased, with what hung on them.")
 OUTBOX_BACKLOG = Gauge(
     "bankfeed_outbox_backlog", "Deliveries that wait for an attempt, by state (due, later).", ("state",)
 )

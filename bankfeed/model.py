@@ -32,6 +32,40 @@ class EventType(StrEnum):
     BANK_ACCOUNT_DELETED = "bankAccountDeleted"
 
 
+class AccountClass(StrEnum):
+    """What kinds of accounts an institution has."""
+
+    BANKING = "banking"
+    CARDS = "cards"
+    INVESTMENTS = "investments"
+    RETIREMENT = "retirement"
+    LOANS = "loans"
+    INSURANCE = "insurance"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedInstitution:
+    """One institution as the aggregator lists it.
+
+    `time_zone` is an IANA name, None where unknown. `status` is the aggregator's word; "online" is one that works.
+    `is_sandbox` is a pretend bank.
+    """
+
+    ref: str
+    name: str
+    url: str = ""
+    sign_in_url: str = ""
+    phone: str = ""
+    email: str = ""
+    account_types: tuple[AccountClass, ...] = ()
+    currency: str = ""
+    time_zone: str | None = None
+    status: str = "online"
+    is_oauth: bool = False
+    is_sandbox: bool = False
+
+
 class TransactionState(StrEnum):
     """Where a transaction stands; see the state table of schema.sql for what may become what."""
 

@@ -109,6 +109,14 @@ def networks(text: str) -> tuple[Network, ...]:
         raise ValueError("networks like 10.0.0.0/8,127.0.0.0/8") from None
 
 
+def origins(text: str) -> tuple[str, ...]:
+    """Read a comma-separated list of origins, as browsers write them; empty is none."""
+    parts = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not all(re.fullmatch(r"https?://[a-z0-9.:-]+", part) for part in parts):
+        raise ValueError("origins like https://app.firm.example,https://books.firm.example")
+    return parts
+
+
 def pattern_of(*names: str) -> Callable[[str], str]:
     """Read a text that holds each name once, in braces."""
 
@@ -166,6 +174,11 @@ class Settings(EnvironmentSettings):
     redis_url: Secret = setting(
         secret_url_of("redis", "rediss", "unix"), "", "Redis for wake-ups; without it the sweeps do all the work."
     )
+    environment: str = setting(
+        one_of("sandbox", "live"),
+        "sandbox",
+        "What this deployment is: a sandbox links pretend banks only, live never does; neither takes the other's tokens.",
+    )
     host: str = setting(str, "127.0.0.1", "Address that ingress and the worker's probes listen on.")
     port: int = setting(whole(1, 65535), "8780", "Port of ingress.")
     worker_port: int = setting(whole(1, 65535), "8781", "Port of the worker's probes and metrics.")
@@ -207,6 +220,9 @@ class Settings(EnvironmentSettings):
     delivery_slots: int = setting(whole(1, 1000), "50", "Deliveries at a time in one worker.")
     history_days: int = setting(whole(1, 730), "180", "Days of history asked for when an account is new.")
     refresh_days: int = setting(whole(15, 180), "30", "Days re-read at each refresh; institutions change up to 15.")
+    bank_refresh_s: int = setting(
+        whole(10, 900), "180", "Seconds that the aggregator may take to ask a bank; it goes on when that is over."
+    )
     update_hours: int = setting(whole(1, 168), "24", "Hours until a connection is pulled although no event came.")
     listed_clients: int = setting(
         whole(1, 10_000), "100", "Clients whose accounts are listed, at most, to find an unknown account id."
@@ -225,6 +241,21 @@ class Settings(EnvironmentSettings):
     outbound_allow: tuple[Network, ...] = setting(
         networks, "", "Private networks that endpoints may be in; a plain http URL is accepted there only."
     )
+    registration: str = setting(
+        one_of("open", "closed"), "closed", "Whether anybody may register; else `bankfeed customers add` makes customers."
+    )
+    token_hours: int = setting(whole(1, 720), "12", "Hours that a token lasts.")
+    calls_per_minute: int = setting(
+        whole(1, 1_000_000), "1200", "API requests a minute of one token or key, in each ingress."
+    )
+    cors_origins: tuple[str, ...] = setting(
+        origins, "", "Origins whose pages may call the API from a browser, comma-separated; none by default."
+    )
+    trusted_proxies: tuple[Network, ...] = setting(
+        networks, "", "Networks of the proxies before ingress, whose X-Forwarded-For is believed."
+    )
+    erase_days: int = setting(whole(0, 365), "30", "Days until all of a deleted client is erased.")
+    audit_days: int = setting(whole(30, 3650), "730", "Days that the audit log is kept.")
     inbox_days: int = setting(whole(14, 730), "30", "Days that inbound events are kept.")
     outbox_days: int = setting(whole(14, 730), "90", "Days that events, deliveries and attempts are kept.")
     failpoint: tuple[Failpoint, int] | None = setting(

@@ -5,6 +5,6 @@ statements however many rows. Verbs: get_ raises where there is nothing, find_ a
 mark_<state>, claim_, delete_. A function says which role it is for where it is not the app's.
 """
 
-from bankfeed.db.database import Connection, Database, plan_for_bulk
+from bankfeed.db.database import Connection, Database, Tenants, plan_for_bulk, set_tenant
 
-__all__ = ["Connection", "Database", "plan_for_bulk"]
+__all__ = ["Connection", "Database", "Tenants", "plan_for_bulk", "set_tenant"]

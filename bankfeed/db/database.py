@@ -7,9 +7,9 @@ driver calls it.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from functools import partial
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import asyncpg
 
@@ -51,6 +51,13 @@ REFUSED = (
     asyncpg.CheckViolationError,
     asyncpg.ProgramLimitExceededError,  # a text that is too long for its index
 )
+
+
+class Tenants(Protocol):
+    """Who gives out transactions of one customer: the database, or a transaction that is open already."""
+
+    def tenant(self, customer_id: CustomerId) -> AbstractAsyncContextManager[Connection]:
+        """Run, or join, a transaction of bankfeed_app that sees one customer's rows only."""
 
 
 class Database:

@@ -33,7 +33,15 @@ async def make_partitions(conn: Connection, *, weeks_ahead: int) -> int:
     return made
 
 
-async def drop_partitions(conn: Connection, *, inbox_days: int, outbox_days: int) -> list[str]:
+async def delete_old_requests(conn: Connection, *, limit: int) -> int:
+    """Forget idempotency keys and wrong passwords of more than a day ago, as the queue role; return how many."""
+    deleted: int = await conn.fetchval("SELECT delete_old_requests($1)", limit)
+    return deleted
+
+
+async def drop_partitions(conn: Connection, *, inbox_days: int, outbox_days: int, audit_days: int) -> list[str]:
     """Drop partitions that are older and hold no waiting work, as the queue role; return their names."""
-    dropped: list[str] = await conn.fetchval("SELECT drop_partitions($1, $2)", inbox_days, outbox_days)
+    dropped: list[str] = await conn.fetchval(
+        "SELECT drop_partitions($1, $2, $3)", inbox_days, outbox_days, audit_days
+    )
     return dropped

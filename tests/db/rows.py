@@ -29,10 +29,11 @@ INSERT INTO accounts (customer_id, id, client_id, connection_id, source_id, aggr
 INSERT INTO pulls (customer_id, id, account_id, at, kind, from_on, to_on, outcome, reported_rows) OVERRIDING SYSTEM VALUE
     SELECT c, 1, 1, now(), 'full', '2026-01-01', '2026-01-31', 'applied', 2 FROM unnest(ARRAY[7001, 7002]) AS c;
 INSERT INTO transactions (customer_id, id, client_id, account_id, state, amount, transacted_on, description, memo,
-                          check_number, kind, raw_amount, first_pulled_at, first_pull_id, first_rule, activated_at, change_no)
+                          check_number, kind, raw_amount, first_pulled_at, first_pull_id, first_rule, activated_at,
+                          first_change_no, change_no)
     OVERRIDING SYSTEM VALUE
     SELECT c, n, 1, 1, state::transaction_state, -20.00, '2026-01-05', 'Coffee', '', '', '', '-20', now(), 1, 'new',
-           CASE WHEN state = 'active' THEN now() END, n
+           CASE WHEN state = 'active' THEN now() END, n, n
     FROM unnest(ARRAY[7001, 7002]) AS c, (VALUES (1, 'pending'), (2, 'active')) AS t (n, state);
 INSERT INTO transaction_aliases (customer_id, account_id, aggregator_id, transaction_id, alias_no)
     VALUES (7001, 1, 'a', 1, 0), (7002, 1, 'a', 1, 0);
@@ -48,6 +49,19 @@ INSERT INTO ledger_entries (customer_id, id, client_id, transaction_id, referenc
     SELECT c, 1, 1, 2, 'r1', '2026-01-05' FROM unnest(ARRAY[7001, 7002]) AS c;
 INSERT INTO ledger_lines (customer_id, entry_id, line_no, ledger_account_id, amount, currency)
     SELECT c, 1, 1, 1, 0, 'USD' FROM unnest(ARRAY[7001, 7002]) AS c;
+INSERT INTO review_items (customer_id, id, client_id, entry_id, transaction_id, kind, reason) OVERRIDING SYSTEM VALUE
+    SELECT c, 1, 1, 1, 2, 'differs', 'another amount' FROM unnest(ARRAY[7001, 7002]) AS c;
+INSERT INTO bank_refreshes (customer_id, id, client_id, connection_id, kind, requested_by) OVERRIDING SYSTEM VALUE
+    SELECT c, 1, 1, 1, 'current', 'user:1' FROM unnest(ARRAY[7001, 7002]) AS c;
+INSERT INTO removals (customer_id, id, client_id, source_id, kind, aggregator_customer_id) OVERRIDING SYSTEM VALUE
+    SELECT c, 1, 1, c, 'customer', '1' FROM unnest(ARRAY[7001, 7002]) AS c;
+INSERT INTO api_keys (customer_id, id, name, key_sha256, hint, scopes) OVERRIDING SYSTEM VALUE
+    SELECT c, 1, 'export', sha256(('key ' || c)::bytea), 'abcd', '{clients:read}' FROM unnest(ARRAY[7001, 7002]) AS c;
+INSERT INTO sign_in_failures (name_sha256, failures, blocked_until) VALUES (sha256(''), 1, now());
+INSERT INTO idempotency_keys (customer_id, key_sha256, request_sha256)
+    SELECT c, sha256(''), sha256('') FROM unnest(ARRAY[7001, 7002]) AS c;
+INSERT INTO audit_log (customer_id, id, actor, action) OVERRIDING SYSTEM VALUE
+    SELECT c, 1, 'user:1', 'listClients' FROM unnest(ARRAY[7001, 7002]) AS c;
 INSERT INTO received (source_id, event_id, body_sha256) VALUES (7001, 'e1', sha256('')), (7002, 'e1', sha256(''));
 INSERT INTO inbox (source_id, id, customer_id, name, event_type, body) OVERRIDING SYSTEM VALUE
     SELECT c, 1, c, 'accountAdded', 'accountAdded', '{}' FROM unnest(ARRAY[7001, 7002]) AS c;

@@ -4,8 +4,8 @@ import asyncpg
 import pytest
 
 from bankfeed.local import LocalPostgres
-from tests.conftest import PASSWORD
-from tests.db.rows import list_names, load
+from tests.conftest import PASSWORD, Urls
+from tests.db.rows import insert_rows, list_names, load
 
 OURS = "relnamespace = 'public'::regnamespace"
 ROLES = ("bankfeed_app", "bankfeed_queue")
@@ -13,24 +13,32 @@ ROLES = ("bankfeed_app", "bankfeed_queue")
 READ_BY_QUEUE = {
     "customers": "id",
     "sources": "id customer_id slug connector bound_to",
+    "clients": "customer_id id locked_at erase_at erased_at",
+    "sign_in_failures": "name_sha256 failures blocked_until",
+    "bank_refreshes": "customer_id id connection_id kind state tries due_at lease_token lease_until finished_at",
+    "removals": "customer_id id source_id kind state tries due_at lease_token lease_until finished_at",
     "enrolments": "customer_id client_id source_id aggregator_customer_id created_at",
     "connections": "customer_id id client_id source_id aggregator_login_id state requested claimed handled failures due_at"
-    " next_update_at lease_token lease_until last_refresh_at",
-    "accounts": "customer_id id connection_id source_id aggregator_id state adopted_into",
+    " next_update_at lease_token lease_until last_refresh_at deleted_at",
+    "accounts": "customer_id id connection_id source_id aggregator_id state adopted_into deleted_at",
     "received": "source_id event_id body_sha256 received_at",
     "inbox": "source_id id received_at customer_id name event_type event_id customer_ref login_refs account_refs state"
-    " reason needs_listing tries due_at lease_token lease_until finished_at",
+    " reason needs_listing tries ends due_at lease_token lease_until finished_at",
     "delivery_queue": "customer_id delivery_id endpoint_id outbox_id created_at due_at attempts first_attempt_at"
-    " lease_token lease_until",
+    " extra_attempts is_by_hand lease_token lease_until",
     "schema_version": "version loaded_at",
 }
 UPDATED_BY_QUEUE = {
     "connections": "requested claimed due_at next_update_at lease_token lease_until repair_hinted_at",
     "accounts": "delete_hinted_at",
-    "inbox": "customer_id state reason needs_listing tries due_at lease_token lease_until finished_at",
+    "sign_in_failures": "name_sha256 failures blocked_until",
+    "bank_refreshes": "due_at lease_token lease_until",
+    "removals": "due_at lease_token lease_until",
+    "inbox": "customer_id state reason needs_listing tries ends due_at lease_token lease_until finished_at",
     "delivery_queue": "due_at first_attempt_at lease_token lease_until",
 }
 INSERTED_BY_QUEUE = {
+    "sign_in_failures": "name_sha256 failures blocked_until",
     "received": "source_id event_id body_sha256 received_at",
     "inbox": "source_id name event_type event_id customer_ref login_refs account_refs body state reason finished_at",
 }
@@ -38,7 +46,9 @@ SECRET_TO_QUEUE = {  # what no allow-list may ever name
     *("inbox.body", "events.body", "accounts.name", "accounts.balance", "accounts.number_display", "sources.verifier"),
     *("transactions.amount", "users.email", "users.password_hash", "sessions.token_sha256", "source_keys.secret"),
     *("endpoints.url", "endpoints.secret", "clients.name", "clients.username", "pulls.held", "attempts.answer"),
-    *("transaction_changes.before", "acts.detail", "doubts.reason"),
+    *("transaction_changes.before", "acts.detail", "doubts.reason", "audit_log.target", "audit_log.actor"),
+    *("users.invite_sha256", "api_keys.key_sha256", "idempotency_keys.answer", "clients.email", "clients.phone"),
+    *("removals.aggregator_ref", "bank_refreshes.message", "review_items.reason", "endpoints.previous_secret"),
 }
 
 
@@ -107,7 +117,16 @@ async def test_the_queue_reads_no_ones_data(superuser: asyncpg.Connection) -> No
 
 @pytest.mark.parametrize(
     ("role", "tables"),
-    [("bankfeed_queue", ["received"]), ("bankfeed_app", ["delivery_queue", "sessions", "transaction_aliases"])],
+    [
+        ("bankfeed_queue", ["received", "sign_in_failures"]),
+        (
+            "bankfeed_app",
+            [
+                *("delivery_queue", "enrolments", "idempotency_keys", "ledger_lines", "sessions"),
+                *("transaction_aliases", "users"),
+            ],
+        ),
+    ],
 )
 async def test_few_tables_are_deleted_from(superuser: asyncpg.Connection, role: str, tables: list[str]) -> None:
     """A role deletes from the tables named here only, and truncates none."""
@@ -124,7 +143,7 @@ async def test_few_tables_are_deleted_from(superuser: asyncpg.Connection, role: 
 async def test_partitions_are_reached_through_their_parents(superuser: asyncpg.Connection, role: str) -> None:
     """A partition has no policies of its own, so neither role may touch one directly."""
     partitions = await list_names(superuser, f"SELECT relname FROM pg_class WHERE {OURS} AND relispartition")  # noqa: S608
-    assert len(partitions) > 4 * 9
+    assert len(partitions) > 5 * 9
     for privilege in ("SELECT", "INSERT", "UPDATE"):
         granted = await list_granted(superuser, role, privilege)
         assert set() == {column for column in granted if column.split(".")[0] in partitions}
@@ -133,8 +152,11 @@ async def test_partitions_are_reached_through_their_parents(superuser: asyncpg.C
 @pytest.mark.parametrize(
     ("role", "functions"),
     [
-        ("bankfeed_app", ["find_session", "find_user"]),
-        ("bankfeed_queue", ["drop_partitions", "find_source", "make_partitions"]),
+        (
+            "bankfeed_app",
+            ["enter", "erase_client", "erase_inbox", "find_invitation", "find_session", "find_user"],
+        ),
+        ("bankfeed_queue", ["delete_old_requests", "drop_partitions", "find_source", "make_partitions"]),
     ],
 )
 async def test_functions_of_the_owner_are_called_by_whom_they_are_for(
@@ -155,6 +177,54 @@ async def test_functions_of_the_owner_are_called_by_whom_they_are_for(
 
 
 @pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE audit_log SET target = ''",
+        "UPDATE audit_log SET at = now() WHERE false",
+        "DELETE FROM audit_log",
+        "TRUNCATE audit_log",
+        "DROP TABLE audit_log",
+        "ALTER TABLE audit_log DISABLE ROW LEVEL SECURITY",
+        "DELETE FROM {partition}",
+        "UPDATE {partition} SET actor = 'system'",
+        "TRUNCATE {partition}",
+        "DROP TABLE {partition}",
+        "ALTER TABLE audit_log DETACH PARTITION {partition}",
+        "INSERT INTO {partition} (customer_id, actor, action) VALUES (7001, 'system', 'x')",
+    ],
+)
+async def test_the_audit_log_is_only_added_to(urls: Urls, superuser: asyncpg.Connection, role: str, sql: str) -> None:
+    """Neither role changes, deletes or empties a line, by the table or by a partition, also not the tenant's own lines."""
+    await insert_rows(superuser)
+    partition = await superuser.fetchval("SELECT tableoid::regclass::text FROM audit_log LIMIT 1")
+    conn = await asyncpg.connect({"bankfeed_app": urls.app, "bankfeed_queue": urls.queue}[role])
+    await conn.execute("SELECT set_config('app.customer_id', '7001', false)")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await conn.execute(sql.format(partition=partition))
+    await conn.close()
+    assert 2 == await superuser.fetchval("SELECT count(*) FROM audit_log WHERE action = 'listClients'")
+
+
+async def test_the_audit_log_is_the_apps_alone(superuser: asyncpg.Connection) -> None:
+    """The app adds and reads, the queue does neither, and no function of the owner that either may call touches a line."""
+    for role, allowed in (("bankfeed_app", {"SELECT", "INSERT"}), ("bankfeed_queue", set())):
+        privileges = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
+        granted = {
+            each
+            for each in privileges
+            if await superuser.fetchval("SELECT has_table_privilege($1, 'audit_log', $2)", role, each)
+        }
+        assert allowed == granted
+    touching = await list_names(
+        superuser,
+        "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef"
+        " AND prosrc ~* '(update|delete from|truncate)\\s+audit_log'",
+    )
+    assert [] == touching
+
+
+@pytest.mark.parametrize("role", ROLES)
 async def test_roles_make_nothing(bare: str, postgres: LocalPostgres, role: str) -> None:
     """A process makes no table, not even a temporary one, that could stand in for ours."""
     await load(bare)
@@ -165,7 +235,9 @@ async def test_roles_make_nothing(bare: str, postgres: LocalPostgres, role: str)
     await conn.close()
 
 
-@pytest.mark.parametrize("sql", ["SELECT * FROM source_keys", "SELECT secret FROM source_keys", "TABLE received"])
+@pytest.mark.parametrize(
+    "sql", ["SELECT * FROM source_keys", "SELECT secret FROM source_keys", "TABLE received", "TABLE sign_in_failures"]
+)
 async def test_the_app_reads_no_keys(urls: object, app: asyncpg.Connection, sql: str) -> None:
     """Keys of sources, and the replay store of all customers, are not for the app."""
     with pytest.raises(asyncpg.InsufficientPrivilegeError):

@@ -13,7 +13,8 @@ from tests.db.made import claim_events, make_incoming, receive
 from tests.db.rows import list_names
 from tests.seed import make_sources
 
-PARENTS = ("attempts", "deliveries", "events", "inbox")
+OUTBOX = ("attempts", "deliveries", "events")
+PARENTS = (*OUTBOX, "audit_log", "inbox")
 WEEK = timedelta(weeks=1)
 
 
@@ -37,9 +38,9 @@ async def make(database: Database, weeks_ahead: int) -> int:
         return await make_partitions(conn, weeks_ahead=weeks_ahead)
 
 
-async def drop(database: Database, *, inbox_days: int = 14, outbox_days: int = 14) -> list[str]:
+async def drop(database: Database, *, inbox_days: int = 14, outbox_days: int = 14, audit_days: int = 730) -> list[str]:
     async with database.queue() as conn:
-        return await drop_partitions(conn, inbox_days=inbox_days, outbox_days=outbox_days)
+        return await drop_partitions(conn, inbox_days=inbox_days, outbox_days=outbox_days, audit_days=audit_days)
 
 
 async def make_week(owner: asyncpg.Connection, weeks: int) -> None:
@@ -61,7 +62,7 @@ async def test_weeks_are_made_ahead(database: Database, superuser: asyncpg.Conne
     """Each parent has its default, this week and the eight after it; what is there is not made again."""
     nine = {name_of(parent, weeks) for parent in PARENTS for weeks in range(9)}
     assert nine | {f"{parent}_default" for parent in PARENTS} == await list_partitions(superuser)
-    assert [0, 8, 0] == [await make(database, weeks) for weeks in (8, 10, 10)]
+    assert [0, 10, 0] == [await make(database, weeks) for weeks in (8, 10, 10)]
     assert await list_partitions(superuser) >= {name_of(parent, 10) for parent in PARENTS}
 
 
@@ -78,7 +79,7 @@ async def test_weeks_begin_on_monday_utc(superuser: asyncpg.Connection) -> None:
 
 async def test_several_that_make_at_once(database: Database) -> None:
     """Replicas that keep house at the same moment make each partition once."""
-    assert [0, 0, 16] == sorted(await asyncio.gather(*(make(database, 12) for _ in range(3))))
+    assert [0, 0, 20] == sorted(await asyncio.gather(*(make(database, 12) for _ in range(3))))
 
 
 async def test_rows_go_to_their_week(
@@ -100,7 +101,7 @@ async def test_a_week_that_was_missed_stays_in_the_default(
         sources.finicity,
         monday(9) + WEEK / 2,
     )
-    assert 4 * 2 - 1 == await make(database, 10)
+    assert 5 * 2 - 1 == await make(database, 10)
     assert name_of("inbox", 9) not in await list_partitions(superuser)
     assert ["inbox_default"] == await list_names(superuser, "SELECT tableoid::regclass::text FROM inbox")
     assert 1 == len((await claim_events(database))[1])
@@ -113,7 +114,7 @@ async def test_old_weeks_are_dropped(
     for weeks in (-3, -4, -8):
         await make_week(owner, weeks)
     assert [name_of("inbox", weeks) for weeks in (-8, -4)] == await drop(database, inbox_days=20, outbox_days=400)
-    assert sorted(name_of(parent, -8) for parent in PARENTS[:3]) == await drop(database, inbox_days=400, outbox_days=30)
+    assert sorted(name_of(parent, -8) for parent in OUTBOX) == await drop(database, inbox_days=400, outbox_days=30)
     assert await list_partitions(superuser) >= {name_of(parent, -3) for parent in PARENTS}
 
 
@@ -121,7 +122,17 @@ async def test_nothing_younger_than_two_weeks_is_dropped(database: Database, own
     """A setting cannot drop what deliveries and repeats still need: fewer than 14 days are 14."""
     for weeks in (-1, -2):
         await make_week(owner, weeks)
-    assert [] == await drop(database, inbox_days=0, outbox_days=-7)
+    assert [] == await drop(database, inbox_days=0, outbox_days=-7, audit_days=-7)
+
+
+async def test_the_audit_log_has_its_own_days(database: Database, owner: asyncpg.Connection) -> None:
+    """A week of it goes when all of it is older than its own setting, and never before 30 days, whoever asks."""
+    for weeks in (-4, -6, -20):
+        await make_week(owner, weeks)
+    keep = {"inbox_days": 400, "outbox_days": 400}
+    assert [] == await drop(database, audit_days=200, **keep)
+    assert [name_of("audit_log", -20)] == await drop(database, audit_days=100, **keep)
+    assert [name_of("audit_log", -6)] == await drop(database, audit_days=0, **keep)
 
 
 async def test_a_week_with_work_that_waits_stays(
@@ -140,7 +151,7 @@ async def test_a_week_with_work_that_waits_stays(
         "INSERT INTO delivery_queue (customer_id, delivery_id, endpoint_id, outbox_id, created_at) VALUES (1, 1, 1, 1, $1)",
         monday(-9),
     )
-    gone = [name_of(parent, -8) for parent in PARENTS[:3]] + [name_of("inbox", -9)]
+    gone = [name_of(parent, -8) for parent in OUTBOX] + [name_of("inbox", -9)]
     assert sorted(gone) == await drop(database)
     token, [event] = await claim_events(database)
     assert token
@@ -149,7 +160,7 @@ async def test_a_week_with_work_that_waits_stays(
         "UPDATE inbox SET state = 'done', finished_at = now(), lease_token = NULL, lease_until = NULL"
     )
     await superuser.execute("DELETE FROM delivery_queue")
-    assert sorted([*(name_of(parent, -9) for parent in PARENTS[:3]), name_of("inbox", -8)]) == await drop(database)
+    assert sorted([*(name_of(parent, -9) for parent in OUTBOX), name_of("inbox", -8)]) == await drop(database)
 
 
 async def test_the_default_is_never_dropped(database: Database, superuser: asyncpg.Connection) -> None:

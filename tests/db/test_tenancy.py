@@ -1,6 +1,12 @@
 """A tenant sees and writes its own rows only, also where a query forgets to say so."""
 
 import asyncio
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from hashlib import sha256
+from typing import Any
 
 import asyncpg
 import pytest
@@ -14,6 +20,7 @@ from bankfeed.model import CustomerId
 from bankfeed.settings import Settings
 from tests.conftest import Urls
 from tests.db.rows import insert_rows, list_names
+from tests.db.test_statements import NOUNS, Statement
 from tests.seed import make_sources, make_tenant
 
 OURS, OTHERS = CustomerId(7001), CustomerId(7002)
@@ -24,6 +31,7 @@ TENANT_TABLES = (
         "ledger_accounts",
         "ledger_entries",
         "ledger_lines",
+        "review_items",
         "inbox",
         "events",
         "endpoints",
@@ -31,6 +39,7 @@ TENANT_TABLES = (
         "delivery_queue",
         "attempts",
     ),
+    *("api_keys", "bank_refreshes", "removals", "idempotency_keys", "audit_log"),
 )
 OWNERS = {"customers": "id"}
 UPDATED = {  # every tenant table that the app may update, and a column to try it on
@@ -48,6 +57,11 @@ UPDATED = {  # every tenant table that the app may update, and a column to try i
     "ledger_accounts": "name",
     "ledger_entries": "reference",
     "ledger_lines": "line_no",
+    "review_items": "reason",
+    "api_keys": "hint",
+    "bank_refreshes": "message",
+    "removals": "reason",
+    "idempotency_keys": "status",
     "endpoints": "url",
     "deliveries": "first_attempt_at",
     "delivery_queue": "attempts",
@@ -59,6 +73,10 @@ INSERT INTO endpoints (customer_id, url, event_types, secret)
     VALUES (7002, 'https://me.example', '{accountAdded}', 'whsec_' || repeat('A', 32));
 INSERT INTO events (customer_id, event_id, event_type, client_id, connection_id, body)
     VALUES (7002, gen_random_uuid(), 'accountAdded', 1, 1, '');
+INSERT INTO audit_log (customer_id, actor, action) VALUES (7002, 'user:1', 'listClients');
+INSERT INTO api_keys (customer_id, name, key_sha256, hint, scopes) VALUES (7002, 'x', sha256('x'), 'x', '{clients:read}');
+INSERT INTO idempotency_keys (customer_id, key_sha256, request_sha256) VALUES (7002, sha256('x'), sha256('x'));
+INSERT INTO users (customer_id, email, password_hash) VALUES (7002, 'x@firm.example', '$argon2id$v=19$x');
 INSERT INTO sessions (customer_id, token_sha256, user_id, expires_at) VALUES (7002, sha256('x'), 1, now());
 """.strip().split(";\n")
 
@@ -80,8 +98,8 @@ async def test_these_are_all_tenant_tables(superuser: asyncpg.Connection) -> Non
     assert sorted(TENANT_TABLES) == sorted(locked)
     updated = await list_names(
         superuser,
-        "SELECT tablename::text FROM pg_policies WHERE policyname = 'own_rows'"
-        " AND has_table_privilege('bankfeed_app', tablename::regclass, 'UPDATE')",
+        "SELECT polrelid::regclass::text FROM pg_policy WHERE polname = 'own_rows'"
+        " AND has_table_privilege('bankfeed_app', polrelid, 'UPDATE')",
     )
     assert sorted(UPDATED) == sorted(updated)
 
@@ -170,6 +188,40 @@ async def test_a_key_of_another_customer_is_no_key(database: Database, superuser
     with pytest.raises(asyncpg.ForeignKeyViolationError, match="connection_client_exists"):
         async with database.tenant(OURS) as conn:
             await conn.execute("UPDATE connections SET client_id = 9")
+
+
+async def test_a_token_makes_the_transaction_its_customers(database: Database, superuser: asyncpg.Connection) -> None:
+    """enter() names whose a live session or key is, and from then on that customer's rows are seen; of nobody's, none."""
+    await insert_rows(superuser)
+    for token, user_id, key_id in (("7002", 1, None), ("key 7002", None, 1)):
+        async with database.app() as conn:
+            row = await conn.fetchrow("SELECT customer_id, user_id, key_id FROM enter(sha256($1))", token.encode())
+            assert (OTHERS, user_id, key_id) == tuple(row)
+            assert [OTHERS] == await list_names(conn, "SELECT customer_id FROM clients")
+    async with database.app() as conn:
+        assert [] == await conn.fetch("SELECT * FROM enter(sha256('nobody'))")
+        assert 0 == await conn.fetchval("SELECT count(*) FROM clients")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE sessions SET expires_at = now()",
+        "UPDATE users SET locked_at = now()",
+        "UPDATE api_keys SET revoked_at = now()",
+        "UPDATE api_keys SET expires_at = now()",
+    ],
+)
+async def test_what_is_over_lets_nobody_in(database: Database, superuser: asyncpg.Connection, sql: str) -> None:
+    """A session that expired or whose person is locked, and a key that ended or was revoked, are nobody's."""
+    await insert_rows(superuser)
+    token = "key 7001" if "api_keys" in sql else "7001"
+    async with database.app() as conn:
+        assert 1 == len(await conn.fetch("SELECT FROM enter(sha256($1))", token.encode()))
+    await superuser.execute(sql)
+    async with database.app() as conn:
+        assert [] == await conn.fetch("SELECT FROM enter(sha256($1))", token.encode())
+        assert not await conn.fetchval("SELECT current_setting('app.customer_id', true)")
 
 
 @pytest.mark.parametrize("tenant", ["7002 OR true", "7002; DROP TABLE clients", "-1", "99999999999999999999", " "])
@@ -292,3 +344,108 @@ async def test_a_backend_that_is_ended_is_unavailable(database: Database, superu
         await work_and_be_cut()
     async with database.app() as conn:
         assert 1 == await conn.fetchval("SELECT 1")
+
+
+# ------------------------------------------------------------------------------------------------ without the predicate
+
+
+NOBODYS = CustomerId(7999)
+PREDICATE = re.compile(r"(?:\b[a-z_]+\.)?\bcustomer_id = \$(\d+)")
+OWN_ROW = re.compile(r"(?:\b[a-z_]+\.)?\bid = \$1\b")  # of customers
+WRITES = re.compile(r"\b(?:INSERT INTO|DELETE FROM|UPDATE [a-z_]+ (?:[a-z]+ )?SET)\b")
+FITTING: dict[str, Callable[[int], object]] = {  # a value of each type that the rows of tests/db/rows.py have
+    "int8": lambda number: number,
+    "int4": lambda number: number,
+    "int2": lambda number: number,
+    "float8": float,
+    "numeric": lambda _: Decimal("-20.00"),
+    "bool": lambda number: number == 1,
+    "text": lambda number: ("client", "1", "a")[number],
+    "varchar": lambda number: ("client", "1", "a")[number],
+    "date": lambda number: date(2026, 1, 1 + 4 * number),
+    "timestamptz": lambda number: datetime.now(UTC) + timedelta(days=number - 1),
+    "bytea": lambda number: sha256((b"", b"7001", b"key 7001")[number]).digest(),
+    "jsonb": lambda _: None,
+    "uuid": lambda _: None,
+}
+
+
+def without_predicate(statement: Statement) -> str | None:
+    """Return the statement as if its author had forgotten whose rows are meant; None where it names nobody's."""
+    sql = PREDICATE.sub(r"($\1::bigint IS NULL OR true)", statement.sql)
+    if re.search(r"\b(?:FROM|UPDATE) customers\b", sql):
+        sql = OWN_ROW.sub("($1::bigint IS NULL OR true)", sql)
+    return None if sql == statement.sql else sql
+
+
+def fit(kind: Any, number: int) -> object:
+    """Return a value that fits a parameter's type, and may well be that of a row."""
+    name = kind.name.removesuffix("[]").lstrip("_")
+    if name in FITTING:
+        value = FITTING[name](number)
+    elif kind.kind == "composite":
+        value = None
+    else:
+        return None  # an enum, or an array of one: any of them would do, NULL is what the statement takes for none
+    return [value] if kind.kind == "array" else value
+
+
+async def run_forgetful(conn: asyncpg.Connection, sql: str) -> list[object]:
+    """Run a statement with several values for its parameters; return what it saw, how many rows it changed, or why not."""
+    found: list[object] = []
+    prepared = await conn.prepare(sql)
+    limits = {int(number) for number in re.findall(r"LIMIT \$(\d+)", sql)}
+    for number in (None, 0, 1, 2):
+        values = [
+            100 if place in limits else (None if number is None else fit(kind, number))
+            for place, kind in enumerate(prepared.get_parameters(), 1)
+        ]
+        transaction = conn.transaction()
+        await transaction.start()
+        try:
+            found += [tuple(row) for row in await prepared.fetch(*values)]
+            found += re.findall(r"(?:UPDATE|DELETE) [1-9]\d*", prepared.get_statusmsg())
+        except asyncpg.PostgresError as error:
+            found.append(f"{type(error).__name__}: {error}")
+        finally:
+            await transaction.rollback()
+    return found
+
+
+FORGETFUL = [
+    (str(statement), sql)
+    for statement in NOUNS
+    if statement.role == "bankfeed_app" and "INSERT INTO" not in statement.sql and (sql := without_predicate(statement))
+]
+
+
+async def test_a_forgotten_predicate_shows_nothing(urls: Urls, superuser: asyncpg.Connection) -> None:
+    """Every SELECT, UPDATE and DELETE of the app, with its tenant predicate taken out, finds no row of others.
+
+    They run for a customer that has no row anywhere, and have to find the same after others' rows are there as before.
+    That they would find those but for the policies is shown by running them past the policies, as the superuser.
+    """
+    app = await asyncpg.connect(urls.app)
+    await app.execute("SELECT set_config('app.customer_id', $1, false)", str(NOBODYS))
+    before = {name: await run_forgetful(app, sql) for name, sql in FORGETFUL}
+    await insert_rows(superuser)
+    after = {name: await run_forgetful(app, sql) for name, sql in FORGETFUL}
+    await app.close()
+    assert {} == {name: found for name, found in after.items() if found != before[name]}
+    past = {name: await run_forgetful(superuser, sql) for name, sql in FORGETFUL}
+    reads = [name for name, sql in FORGETFUL if not WRITES.search(sql)]
+    blind = [name for name in reads if past[name] == before[name]]
+    assert len(reads) > 80
+    assert len(blind) < len(reads) / 2, blind
+
+
+def test_every_predicate_can_be_taken_out() -> None:
+    """No statement of the app names its tenant in another way, where the test above would not find it."""
+    kept = [
+        f"{statement} names $1 otherwise: {left[0]}"
+        for statement in NOUNS
+        if statement.role == "bankfeed_app"
+        and (sql := without_predicate(statement))
+        and (left := re.findall(r"customer_id (?:=|IN|<) ?[($][^ ]*", sql))
+    ]
+    assert [] == kept

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bankfeed.health import MEANINGS, Actor, ConnectionState, read_code
+from bankfeed.health import MEANINGS, Actor, ConnectionState, describe, read_code
 
 FIXABLE = {103, 108, 109, 185, 187, 945, 946, 947, 948}
 CATALOGUE = (
@@ -74,3 +74,27 @@ def test_words_are_one_sentence() -> None:
         assert meaning.words[0].isupper()
         assert meaning.words.endswith(".")
         assert meaning.words.count(". ") == 0
+
+
+def test_every_code_says_what_to_do() -> None:
+    """What the person can do is said for every code, and never the same for who must act and who must wait."""
+    for meaning in MEANINGS.values():
+        assert meaning.todo[0].isupper()
+        assert meaning.todo.endswith(".")
+    waits = {meaning.todo for meaning in MEANINGS.values() if meaning.state is ConnectionState.WAITING}
+    acts = {meaning.todo for meaning in MEANINGS.values() if meaning.state is ConnectionState.NEEDS_PERSON}
+    assert not waits & acts
+
+
+@pytest.mark.parametrize("code", [0, None])
+def test_received_data_reads_as_people_know_it(code: int | None) -> None:
+    """Code 0, or none, after a success reads "All Data Received"; before one it does not."""
+    assert "All Data Received" == describe(ConnectionState.ACTIVE, code, is_received=True).words
+    assert "All Data Received" != describe(ConnectionState.ACTIVE, code, is_received=False).words
+
+
+def test_a_standing_says_its_code_unless_it_is_closed() -> None:
+    """Data that came earlier does not hide a code; a connection that is closed has only that to say."""
+    assert read_code(103) is describe(ConnectionState.NEEDS_PERSON, 103, is_received=True)
+    closed = describe(ConnectionState.CLOSED, 103, is_received=True)
+    assert (ConnectionState.CLOSED, Actor.NOBODY) == (closed.state, closed.actor)

@@ -25,6 +25,7 @@ WHOLE_NUMBERS = [
     ("BANKFEED_DELIVERY_SLOTS", 1, 1000),
     ("BANKFEED_HISTORY_DAYS", 1, 730),
     ("BANKFEED_REFRESH_DAYS", 15, 180),
+    ("BANKFEED_BANK_REFRESH_S", 10, 900),
     ("BANKFEED_UPDATE_HOURS", 1, 168),
     ("BANKFEED_LISTED_CLIENTS", 1, 10_000),
     ("BANKFEED_BODY_BYTES", 1024, 262_144),
@@ -34,6 +35,10 @@ WHOLE_NUMBERS = [
     ("BANKFEED_STATEMENT_CACHE", 0, 1000),
     ("BANKFEED_DATABASE_S", 1, 600),
     ("BANKFEED_ATTEMPT_S", 1, 60),
+    ("BANKFEED_TOKEN_HOURS", 1, 720),
+    ("BANKFEED_CALLS_PER_MINUTE", 1, 1_000_000),
+    ("BANKFEED_ERASE_DAYS", 0, 365),
+    ("BANKFEED_AUDIT_DAYS", 30, 3_650),
     ("BANKFEED_INBOX_DAYS", 14, 730),
     ("BANKFEED_OUTBOX_DAYS", 14, 730),
 ]
@@ -102,6 +107,16 @@ def test_whole_numbers_are_bounded(name: str, low: int, high: int) -> None:
     assert [low, high] == [getattr(Settings.from_environ({name: str(n)}), field) for n in (low, high)]
     for beyond in (low - 1, high + 1):
         assert f"expected {name} to be an integer from {low} to {high}, got '{beyond}'" == refusal({name: str(beyond)})
+
+
+@pytest.mark.parametrize("text", ["*", "app.firm.example", "https://app.firm.example/path", "https://a.example b"])
+def test_origins_are_as_browsers_write_them(text: str) -> None:
+    """An origin is a scheme and a host; a star would let every page in."""
+    assert "expected BANKFEED_CORS_ORIGINS to be origins like" in refusal({"BANKFEED_CORS_ORIGINS": text})
+    good = "https://app.firm.example, http://localhost:3000"
+    assert ("https://app.firm.example", "http://localhost:3000") == Settings.from_environ(
+        {"BANKFEED_CORS_ORIGINS": good}
+    ).cors_origins
 
 
 @pytest.mark.parametrize(
