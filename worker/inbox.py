@@ -23,6 +23,7 @@ from worker.discovery import discover
 
 BATCH_EVENTS = 50
 MOST_TRIES = 8  # of an event that breaks its handling; a try that the aggregator did not answer is none of them
+MOST_ENDS = 24  # of workers that ended while they held it: kills and a Postgres that comes and goes are no fault of the event
 OUTAGE_S = 3 * 86_400  # as long as a sender of webhooks would go on
 
 
@@ -36,12 +37,25 @@ async def take_inbox(context: Context) -> bool:
 async def _take_batch(context: Context) -> bool:
     token = uuid4()
     async with context.database.queue_statement() as conn:
-        events = await inbox.claim_inbox(conn, token=token, lease_s=context.settings.lease_s, limit=BATCH_EVENTS)
+        claimed = await inbox.claim_inbox(conn, token=token, lease_s=context.settings.lease_s, limit=BATCH_EVENTS)
+    events = await _set_worn_aside(context, claimed, token)
     done = await _hand_over_plain(context, events, token)
     for event in events:
         if event.id not in done:
             await _take_event(context, event, token, _hand_over_known)
-    return bool(events)
+    return bool(claimed)
+
+
+async def _set_worn_aside(context: Context, events: Sequence[Claimed], token: UUID) -> tuple[Claimed, ...]:
+    """Set aside what ended a worker each time it was taken; return the others. A broken try is dealt with when it breaks."""
+    for event in events:
+        if event.ends >= MOST_ENDS:
+            reason = f"{event.ends} workers ended while they held it"
+            async with context.database.queue() as conn:
+                await inbox.mark_set_aside(conn, event, token=token, customer_id=None, reason=reason)
+            get_logger().error("event.worn", event_id=event.id, ends=event.ends)
+            metrics.INBOX_HANDLED.labels("set_aside").inc()
+    return tuple(event for event in events if event.ends < MOST_ENDS)
 
 
 async def _hand_over_plain(context: Context, events: Sequence[Claimed], token: UUID) -> frozenset[int]:
@@ -95,7 +109,7 @@ async def _take_unknown(context: Context) -> bool:
             events = await inbox.claim_inbox(
                 conn, token=token, lease_s=context.settings.lease_s, limit=1, needs_listing=True
             )
-        for event in events:
+        for event in await _set_worn_aside(context, events, token):
             await _take_event(context, event, token, _hand_over_unknown)
     return bool(events)
 
@@ -152,10 +166,20 @@ async def _list_named(context: Context, events: Sequence[Claimed]) -> tuple[tupl
 
 
 def _missing(event: Claimed, named: Sequence[Resolved]) -> frozenset[str]:
-    """Tell which ids name nothing that is open; for a deletion what is closed already is known well enough."""
+    """Tell which ids name nothing that is open; for a deletion what is closed already is known well enough.
+
+    So is what a person deleted: only adding it, after that, makes it unknown.
+    """
     is_deletion = event.event_type is EventType.BANK_ACCOUNT_DELETED
-    known = {resolved.ref for resolved in named if is_deletion or not resolved.is_closed}
+    known = {
+        resolved.ref for resolved in named if is_deletion or not resolved.is_closed or _stays_deleted(event, resolved)
+    }
     return _wanted(event) - known
+
+
+def _stays_deleted(event: Claimed, resolved: Resolved) -> bool:
+    is_added = event.event_type is EventType.ACCOUNT_ADDED
+    return resolved.deleted_at is not None and not (is_added and event.received_at > resolved.deleted_at)
 
 
 def _wanted(event: Claimed) -> frozenset[str]:
@@ -183,7 +207,7 @@ async def _hand_over(
             )
         owner = _only_customer(connections)
         if missing:
-            reason = f"unknown at the aggregator: {', '.join(sorted(missing))}"[:500]
+            reason = context.listings.explain(event, missing)[:500]
             is_ours = await inbox.mark_set_aside(conn, event, token=token, customer_id=owner, reason=reason)
         else:
             reason = "" if _wanted(event) else "names nothing"

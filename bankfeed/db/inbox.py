@@ -8,7 +8,7 @@ from uuid import UUID
 from bankfeed.db.database import Connection
 from bankfeed.model import ConnectionId, CustomerId, EventType, SourceId
 
-_RESOLVED = ("customer_id", "connection_id", "ref", "is_closed")
+_RESOLVED = ("customer_id", "connection_id", "ref", "is_closed", "deleted_at")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +16,8 @@ class Claimed:
     """An event that this worker holds until its lease ends.
 
     `feed_source_id` is the source whose aggregator ids the event speaks; `source_customer_id` is None for a source of the
-    whole platform. `age_s` is how long ago it came, by Postgres' clock.
+    whole platform. `age_s` is how long ago it came, by Postgres' clock. `ends` counts the workers that ended
+    while they held it.
     """
 
     source_id: SourceId
@@ -27,6 +28,7 @@ class Claimed:
     login_refs: tuple[str, ...]
     account_refs: tuple[str, ...]
     age_s: float
+    ends: int
     connector: str
     feed_source_id: SourceId
     source_customer_id: CustomerId | None
@@ -34,12 +36,13 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolved:
-    """One of our connections that an event's refs name."""
+    """One of our connections that an event's refs name. `deleted_at` is when a person deleted what the ref names."""
 
     customer_id: CustomerId
     connection_id: ConnectionId
     ref: str
     is_closed: bool
+    deleted_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,23 +72,28 @@ async def claim_inbox(
 ) -> tuple[Claimed, ...]:
     """Claim due events, oldest first: those that wait for a listing at the aggregator, or those that do not.
 
-    A claim moves the due time to the lease's end, where an abandoned one is due again. It is not a try. The claimed rows
-    are found by arrays of their keys: joined to `due`, a partition without statistics was read once for each of them.
+    A claim moves the due time to the lease's end, where an abandoned one is due again. It is no try, but an
+    abandoned one is counted, because its handling may have ended the worker, and then claimed alone: no other shares its fate. The claimed
+    rows are found by arrays of their keys: joined to `due`, a partition without statistics was read once for each of them.
     """
     rows = await conn.fetch(
         """
-        WITH due AS (
-            SELECT source_id, id, received_at FROM inbox
+        WITH locked AS (
+            SELECT source_id, id, received_at, due_at, ends + (lease_token IS NOT NULL)::int AS ends FROM inbox
             WHERE state = 'waiting' AND needs_listing = $4 AND due_at <= now()
             ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED
+        ), due AS (
+            SELECT * FROM (SELECT *, first_value(id) OVER first AS first_id, first_value(ends) OVER first AS first_ends
+                           FROM locked WINDOW first AS (ORDER BY due_at, id)) ranked
+            WHERE CASE WHEN first_ends > 0 THEN id = first_id ELSE ends = 0 END
         )
         UPDATE inbox i SET lease_token = $1, lease_until = now() + make_interval(secs => $2),
-                           due_at = now() + make_interval(secs => $2)
+                           due_at = now() + make_interval(secs => $2), ends = i.ends + (i.lease_token IS NOT NULL)::int
         FROM sources s
         WHERE s.id = i.source_id AND i.source_id = ANY (ARRAY(SELECT source_id FROM due))
           AND i.id = ANY (ARRAY(SELECT id FROM due)) AND i.received_at = ANY (ARRAY(SELECT received_at FROM due))
         RETURNING i.source_id, i.id, i.received_at, i.event_type, i.customer_ref, i.login_refs, i.account_refs,
-                  extract(epoch FROM now() - i.received_at)::float8 AS age_s,
+                  extract(epoch FROM now() - i.received_at)::float8 AS age_s, i.ends,
                   s.connector, coalesce(s.bound_to, s.id) AS feed_source_id, s.customer_id AS source_customer_id
         """,
         token,
@@ -127,7 +135,7 @@ async def renew_event(conn: Connection, event: Claimed, *, token: UUID, lease_s:
 async def list_named_connections(conn: Connection, events: Sequence[Claimed]) -> tuple[tuple[Resolved, ...], ...]:
     """List the connections that each event names, within its own source and that source's customer only.
 
-    An event with neither account nor login ids names all of the aggregator's customer.
+    An event with neither account nor login ids names all of the aggregator's customer that a person has not deleted.
     """
     named = [(n, event, kind, ref) for n, event in enumerate(events) for kind, ref in _refs(event)]
     rows = await conn.fetch(
@@ -136,21 +144,22 @@ async def list_named_connections(conn: Connection, events: Sequence[Claimed]) ->
             SELECT * FROM unnest($1::int[], $2::text[], $3::bigint[], $4::bigint[], $5::text[])
                 AS u (n, kind, source_id, customer_id, ref)
         )
-        SELECT u.n, c.customer_id, c.id AS connection_id, u.ref, a.state = 'closed' OR c.state = 'closed' AS is_closed
+        SELECT u.n, c.customer_id, c.id AS connection_id, u.ref, a.state = 'closed' OR c.state = 'closed' AS is_closed,
+               greatest(a.deleted_at, c.deleted_at) AS deleted_at
         FROM named u
         JOIN accounts a ON a.source_id = u.source_id AND a.aggregator_id = u.ref AND a.adopted_into IS NULL
         JOIN connections c ON c.customer_id = a.customer_id AND c.id = a.connection_id
         WHERE u.kind = 'account' AND (u.customer_id IS NULL OR a.customer_id = u.customer_id)
         UNION ALL
-        SELECT u.n, c.customer_id, c.id, u.ref, c.state = 'closed'
+        SELECT u.n, c.customer_id, c.id, u.ref, c.state = 'closed', c.deleted_at
         FROM named u JOIN connections c ON c.source_id = u.source_id AND c.aggregator_login_id = u.ref
         WHERE u.kind = 'login' AND (u.customer_id IS NULL OR c.customer_id = u.customer_id)
         UNION ALL
-        SELECT u.n, c.customer_id, c.id, u.ref, c.state = 'closed'
+        SELECT u.n, c.customer_id, c.id, u.ref, c.state = 'closed', c.deleted_at
         FROM named u
         JOIN enrolments e ON e.source_id = u.source_id AND e.aggregator_customer_id = u.ref
         JOIN connections c ON c.customer_id = e.customer_id AND c.client_id = e.client_id AND c.source_id = e.source_id
-        WHERE u.kind = 'customer' AND (u.customer_id IS NULL OR e.customer_id = u.customer_id)
+        WHERE u.kind = 'customer' AND (u.customer_id IS NULL OR e.customer_id = u.customer_id) AND c.deleted_at IS NULL
         ORDER BY n, customer_id, connection_id, ref
         """,
         [n for n, _, _, _ in named],
@@ -322,7 +331,7 @@ async def mark_requeued(
               AND ($2::text IS NULL OR position(lower($2) IN lower(reason)) > 0)
             ORDER BY id LIMIT $4 FOR UPDATE
         )
-        UPDATE inbox i SET state = 'waiting', reason = '', needs_listing = false, tries = 0, due_at = now(),
+        UPDATE inbox i SET state = 'waiting', reason = '', needs_listing = false, tries = 0, ends = 0, due_at = now(),
                            finished_at = NULL
         FROM chosen c WHERE i.source_id = c.source_id AND i.id = c.id AND i.received_at = c.received_at
         RETURNING i.id

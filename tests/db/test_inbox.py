@@ -172,6 +172,17 @@ async def test_an_abandoned_event_is_due_again(database: Database, sources: Sour
         assert not await mark_done(conn, again, token=new, customer_id=None)
 
 
+async def test_what_may_have_ended_a_worker_is_claimed_alone(database: Database, sources: Sources) -> None:
+    """Events of an abandoned claim are counted and claimed one at a time; what nobody held goes on in batches."""
+    await receive(database, *(make_incoming(sources.finicity, f"e{n}") for n in range(3)))
+    await claim_events(database, lease_s=OVER_S)
+    await receive(database, *(make_incoming(sources.finicity, f"later {n}") for n in range(2)))
+    taken = []
+    while events := (await claim_events(database))[1]:
+        taken.append([event.ends for event in events])
+    assert [[0, 0], [1], [1], [1]] == sorted(taken)
+
+
 async def test_a_finished_event_says_whose_it_was(ground: Ground, superuser: asyncpg.Connection) -> None:
     """Done is for good; the customer's own eyes see it from then on."""
     await receive(ground.database, make_incoming(ground.sources.finicity, "e1"))

@@ -15,7 +15,7 @@ from tests.finbank import FinbankProcess
 from tests.seed import Tenant, make_tenant
 from tests.worker.conftest import Bench
 from worker import listings
-from worker.inbox import MOST_TRIES, _commit_plain, _hand_over, take_inbox
+from worker.inbox import MOST_ENDS, MOST_TRIES, _commit_plain, _hand_over, take_inbox
 
 STRAY = 999_999_999
 REFRESHED = EventType.TRANSACTIONS_REFRESHED
@@ -233,6 +233,20 @@ async def test_what_breaks_is_set_aside_with_any_reason(bench: Bench) -> None:
         await take_inbox(bench.context)
         assert tries == await bench.one("SELECT tries FROM inbox")
     assert [("set_aside", "ValueError: not   storable  ")] == await states(bench)
+
+
+async def test_what_ends_its_worker_each_time_is_set_aside(bench: Bench) -> None:
+    """An event that so many workers did not survive is set aside with the number, and another one is handed over."""
+    await bench.receive(EventType.ACCOUNT_ADDED, STRAY)
+    for _ in range(MOST_ENDS):
+        await claim_events(bench.database)  # a worker that was killed
+        await make_due(bench)
+    await bench.receive(REFRESHED)
+    while await take_inbox(bench.context):
+        pass
+    assert [("done", "names nothing"), ("set_aside", f"{MOST_ENDS} workers ended while they held it")] == sorted(
+        await states(bench)
+    )
 
 
 # ------------------------------------------------------------------------------------------------ listings that are saved
