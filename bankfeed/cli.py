@@ -50,6 +50,11 @@ bankfeed inbox --json
 bankfeed inbox requeue 1542 1543
 bankfeed inbox requeue --all --reason "unknown at the aggregator"
 """
+CUSTOMERS_EXAMPLES = """\
+bankfeed customers list
+bankfeed customers add --name "Ann's books" --email ann@firm.example
+bankfeed customers add --name "Ann's books" --email ann@firm.example --password-stdin < file
+"""
 SCHEMA_EXAMPLES = """\
 BANKFEED_OWNER_DATABASE_URL=postgresql://owner:...@db.example/bankfeed bankfeed schema
 bankfeed schema --url postgresql://owner@localhost/bankfeed
@@ -236,6 +241,33 @@ def requeue(ids: tuple[int, ...], reason: str | None, *, is_all: bool) -> None:
     if is_all == bool(ids):
         raise click.UsageError(f"expected ids or --all, got {'both' if ids else 'neither'}")
     run_requeue(None if is_all else ids, reason=reason)
+
+
+@commands.group(cls=Commands, epilog=CUSTOMERS_EXAMPLES, short_help="Add and list customers.")
+def customers() -> None:
+    """Add a customer with its owner, or list those there are."""
+
+
+@customers.command(epilog=CUSTOMERS_EXAMPLES, short_help="Make a customer with its owner.")
+@click.option("--name", metavar="NAME", required=True, help="The firm's name.")
+@click.option("--email", metavar="ADDRESS", required=True, help="Its owner's e-mail address.")
+@click.option("--password-stdin", "reads_password", is_flag=True, help="Take the password from standard input.")
+def add(name: str, email: str, *, reads_password: bool) -> None:
+    """Make a customer of this deployment's environment, with its owner.
+
+    The password is asked for, and not shown; without a terminal, or where none is typed, one is made and printed once.
+    """
+    from bankfeed.customers import run_add  # noqa: PLC0415 - a command imports what it runs
+
+    run_add(name=name, email=email, reads_password=reads_password)
+
+
+@customers.command("list", epilog=CUSTOMERS_EXAMPLES, short_help="List the customers.")
+def list_customers() -> None:
+    """List the customers with their environment and owners."""
+    from bankfeed.customers import run_list  # noqa: PLC0415 - a command imports what it runs
+
+    run_list()
 
 
 @commands.command(epilog=SCHEMA_EXAMPLES, short_help="Load schema.sql, as the owner.")

@@ -135,7 +135,7 @@ async def _make_customer(database: Database, password: str) -> tuple[CustomerId,
     async with database.app() as conn:
         user = await find_user(conn, EMAIL)
         if user is not None:
-            return user.customer_id, _is_password(user.password_hash, password)
+            return user.customer_id, user.password_hash is not None and _is_password(user.password_hash, password)
         customer_id = await insert_customer(conn, name=FIRM, shadow_policy="show")
         await insert_user(conn, customer_id, email=EMAIL, password_hash=PasswordHasher().hash(password))
     return customer_id, True

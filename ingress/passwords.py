@@ -1,7 +1,9 @@
-"""Checking a password: slow on purpose, so never on the event loop, few at a time, and alike whether the user exists."""
+"""Checking and hashing passwords: slow on purpose, so never on the event loop, few at a time, and alike whether the user exists."""
 
 import asyncio
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import cached_property
 
 from argon2 import PasswordHasher
@@ -26,12 +28,22 @@ class Passwords:
 
         Raises Unavailable where too many wait already.
         """
+        async with self._take_slot():
+            return await asyncio.to_thread(self._verify, password_hash, password)
+
+    async def hash(self, password: str) -> str:
+        """Return the Argon2id hash of a new password. Raises Unavailable where too many wait already."""
+        async with self._take_slot():
+            return await asyncio.to_thread(self._hasher.hash, password)
+
+    @asynccontextmanager
+    async def _take_slot(self) -> AsyncIterator[None]:
         if self._waiting >= MOST_WAITING:
             raise Unavailable(f"{MOST_WAITING} passwords wait to be checked already")
         self._waiting += 1
         try:
             async with self._slots:
-                return await asyncio.to_thread(self._verify, password_hash, password)
+                yield
         finally:
             self._waiting -= 1
 

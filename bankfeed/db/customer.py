@@ -1,15 +1,38 @@
 """Customers: the tenants."""
 
+from dataclasses import dataclass
+from datetime import datetime
+
+from bankfeed.db.change import touch_shadows
 from bankfeed.db.database import Connection, set_tenant
+from bankfeed.errors import NotFound
 from bankfeed.model import CustomerId, ShadowPolicy
 
 
-async def insert_customer(conn: Connection, *, name: str, shadow_policy: str = "hide") -> CustomerId:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Customer:
+    """A firm that registered. `environment` is sandbox or live, for good."""
+
+    id: CustomerId
+    name: str
+    environment: str
+    shadow_policy: str
+    created_at: datetime
+    version: int
+
+
+async def insert_customer(
+    conn: Connection, *, name: str, shadow_policy: str = "hide", environment: str = "sandbox"
+) -> CustomerId:
     """Add a customer and make it the transaction's tenant."""
     customer_id = await _next_customer_id(conn)
     await set_tenant(conn, customer_id)
     await conn.execute(
-        "INSERT INTO customers (id, name, shadow_policy) VALUES ($1, $2, $3)", customer_id, name, shadow_policy
+        "INSERT INTO customers (id, name, shadow_policy, environment) VALUES ($1, $2, $3, $4)",
+        customer_id,
+        name,
+        shadow_policy,
+        environment,
     )
     return customer_id
 
@@ -23,6 +46,47 @@ async def list_customer_ids(conn: Connection) -> tuple[CustomerId, ...]:
     return tuple(row["id"] for row in await conn.fetch("SELECT id FROM customers ORDER BY id"))
 
 
+async def get_customer(conn: Connection, customer_id: CustomerId) -> Customer:
+    """Return a customer. Raises NotFound."""
+    row = await conn.fetchrow(
+        "SELECT id, name, environment, shadow_policy, created_at, version FROM customers WHERE id = $1", customer_id
+    )
+    if row is None:
+        raise NotFound(f"there is no customer {customer_id}")
+    return Customer(**row)
+
+
+async def update_customer(
+    conn: Connection,
+    customer_id: CustomerId,
+    *,
+    name: str | None,
+    shadow_policy: ShadowPolicy | None,
+    version: int | None,
+) -> bool:
+    """Change what is not None, where the version is the one given (None: any); tell whether it was.
+
+    Under another policy shadow rows are told of as changed; their values go, or not, from the next pull on.
+    """
+    done: bool | None = await conn.fetchval(
+        """
+        UPDATE customers SET name = coalesce($2, name), shadow_policy = coalesce($3, shadow_policy), version = version + 1
+        WHERE id = $1 AND version = coalesce($4, version) RETURNING true
+        """,
+        customer_id,
+        name,
+        shadow_policy,
+        version,
+    )
+    if done and shadow_policy is not None:
+        await touch_shadows(conn, customer_id)
+    return done is not None
+
+
 async def update_shadow_policy(conn: Connection, customer_id: CustomerId, policy: ShadowPolicy) -> None:
-    """Change what a customer sees of rows that the bank no longer reports, from the next pull on."""
+    """Change what a customer sees of rows that the bank no longer reports; their values go, or not, from the next pull on.
+
+    Shadow rows are told of as changed.
+    """
     await conn.execute("UPDATE customers SET shadow_policy = $2 WHERE id = $1", customer_id, policy)
+    await touch_shadows(conn, customer_id)

@@ -9,14 +9,9 @@ from typing import Any, Final
 from aiohttp import web
 
 from bankfeed.db import Database
-from bankfeed.db.user import (
-    User,
-    delete_expired_sessions,
-    delete_session,
-    find_session_customer,
-    find_user,
-    insert_session,
-)
+from bankfeed.db.audit import insert_audit
+from bankfeed.db.session import delete_expired_sessions, delete_session, find_session_customer, insert_session
+from bankfeed.db.user import User, find_user
 from bankfeed.errors import BadRequest, RefusedData, Unavailable
 from bankfeed.logs import get_logger
 from bankfeed.model import CustomerId
@@ -24,8 +19,9 @@ from bankfeed.settings import Settings
 from ingress.console.forms import is_own_page, read_form
 from ingress.console.overview import read_overview
 from ingress.console.pages import Pages
-from ingress.console.passwords import Passwords
 from ingress.console.throttle import Throttle
+from ingress.passwords import Passwords
+from ingress.remote import find_remote
 
 COOKIE: Final = "bankfeed_session"
 SESSION_S: Final = 12 * 3600
@@ -46,11 +42,11 @@ Handler = Callable[[web.Request], Awaitable[web.Response]]
 class Console:
     """The console's pages. Until `open` is called every page is 503."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, passwords: Passwords) -> None:
         self._settings = settings
         self._database: Database | None = None
         self._pages = Pages()
-        self._passwords = Passwords()
+        self._passwords = passwords
         self._throttle = Throttle()
 
     def open(self, database: Database) -> None:
@@ -95,11 +91,13 @@ class Console:
         except Unavailable:
             self._throttle.give_back(*names)
             raise
-        if user is None or not is_right:
-            get_logger().info("user.refused", reason="password", remote=request.remote)
-            problem = "The e-mail address or the password is not right."
-            return self._page("sign_in.html", 401, email=email, problem=problem)
+        if user is None or user.is_locked or not is_right:
+            return self._refuse_person(request, email, "password")
         self._throttle.give_back(*names)
+        if user.environment != self._settings.environment:
+            get_logger().info("user.refused", reason="environment", remote=request.remote)
+            problem = f"This is {self._settings.environment}; your account is one of {user.environment}."
+            return self._page("sign_in.html", 401, email=email, problem=problem)
         return await self._begin_session(request, user)
 
     async def sign_out(self, request: web.Request) -> web.Response:
@@ -172,7 +170,7 @@ class Console:
         if not token:
             return None
         async with database.app() as conn:
-            return await find_session_customer(conn, _hash(token))
+            return await find_session_customer(conn, _hash(token), environment=self._settings.environment)
 
     async def _find_user(self, email: str) -> User | None:
         try:
@@ -181,17 +179,35 @@ class Console:
         except RefusedData:  # an address that Postgres cannot even look for is nobody's
             return None
 
+    def _refuse_person(self, request: web.Request, email: str, reason: str) -> web.Response:
+        get_logger().info("user.refused", reason=reason, remote=request.remote)
+        problem = "The e-mail address or the password is not right."
+        return self._page("sign_in.html", 401, email=email, problem=problem)
+
     async def _begin_session(self, request: web.Request, user: User) -> web.Response:
         token = secrets.token_urlsafe(32)
         async with self._opened().tenant(user.customer_id) as conn:
             await delete_expired_sessions(conn, user.customer_id, user_id=user.id)
-            await insert_session(
+            is_in = await insert_session(
                 conn,
                 user.customer_id,
                 user_id=user.id,
+                password_hash=user.password_hash or "",
                 token_sha256=_hash(token),
                 expires_at=datetime.now(UTC) + timedelta(seconds=SESSION_S),
             )
+            if is_in:
+                await insert_audit(
+                    conn,
+                    user.customer_id,
+                    actor=f"user:{user.id}",
+                    action="person.signed_in",
+                    target=f"userId={user.id}",
+                    remote=find_remote(request, self._settings.trusted_proxies),
+                    request_id=None,
+                )
+        if not is_in:  # locked, or the password changed, while it was checked
+            return self._refuse_person(request, "", "changed")
         get_logger().info("user.signed_in", customer_id=user.customer_id, user_id=user.id)
         response = _redirect("/console")
         response.set_cookie(

@@ -18,18 +18,20 @@ from argon2 import PasswordHasher
 from bankfeed.db import Database
 from bankfeed.db.console import ShownConnection
 from bankfeed.db.customer import insert_customer
+from bankfeed.db.session import insert_session
 from bankfeed.db.source import find_source
-from bankfeed.db.user import insert_session, insert_user
+from bankfeed.db.user import insert_user
 from bankfeed.errors import Unavailable
 from bankfeed.local import LocalPostgres
 from bankfeed.model import ClientId, ConnectionId
 from bankfeed.settings import Settings
+from ingress import passwords
 from ingress.app import Ingress
-from ingress.console import passwords, throttle
-from ingress.console.passwords import Passwords
+from ingress.console import throttle
 from ingress.console.routes import COOKIE, HEADERS, SESSION_S
 from ingress.console.throttle import MOST_TRIES, WINDOW_S, Throttle
 from ingress.console.words import describe_standing, describe_update, write_amount
+from ingress.passwords import Passwords
 from tests.finbank import free_port
 from tests.ingress.conftest import Door
 from tests.seed import Sources, Tenant, make_tenant
@@ -96,11 +98,12 @@ class Visitor:
         customer_id = (tenant or self.tenant).customer_id
         token = f"token-{next(_numbers)}"
         async with self.database.tenant(customer_id) as conn:
-            user_id = await conn.fetchval("SELECT min(id) FROM users")
-            await insert_session(
+            user = await conn.fetchrow("SELECT id, password_hash FROM users ORDER BY id LIMIT 1")
+            assert await insert_session(
                 conn,
                 customer_id,
-                user_id=user_id,
+                user_id=user["id"],
+                password_hash=user["password_hash"],
                 token_sha256=sha256(token.encode()).digest(),
                 expires_at=datetime.now(UTC) + lasts,
             )
@@ -158,6 +161,7 @@ class Visitor:
             amount=Decimal(amount),
             first_pulled_at=now,
             first_pull_id=1,
+            first_change_no=1,
             change_no=1,
             **empty | usual | columns,
         )
@@ -219,6 +223,40 @@ async def test_a_wrong_password_and_an_unknown_address_get_the_same_answer(visit
     assert 401 == wrong.status == unknown.status
     assert wrong.text.replace(EMAIL, "?") == unknown.text.replace("bob@firm.example", "?")
     assert "" == wrong.cookie == unknown.cookie
+
+
+async def test_who_is_locked_or_has_not_come_is_refused_alike(visitor: Visitor) -> None:
+    """The right password of somebody who is locked, and any of one who was only invited, get the answer of a wrong one."""
+    wrong = await visitor.sign_in(password="wrong")
+    token = await visitor.begin_session()
+    await visitor.superuser.execute("UPDATE users SET locked_at = now()")
+    locked = await visitor.sign_in()
+    assert 303 == (await visitor.get("/console", token)).status
+    await visitor.superuser.execute(
+        "UPDATE users SET locked_at = NULL, password_hash = NULL, invite_sha256 = sha256(''), invite_expires_at = now()"
+    )
+    invited = await visitor.sign_in()
+    assert [(401, wrong.text, "")] * 2 == [(page.status, page.text, page.cookie) for page in (locked, invited)]
+
+
+async def test_an_account_of_the_other_environment_is_told_so(visitor: Visitor) -> None:
+    """A live firm does not sign in to a sandbox; only who knows the password learns why, and an earlier session is none."""
+    token = await visitor.begin_session()
+    await visitor.superuser.execute("UPDATE customers SET environment = 'live'")
+    assert "This is sandbox" not in (await visitor.sign_in(password="wrong")).text
+    page = await visitor.sign_in()
+    assert (401, "") == (page.status, page.cookie)
+    assert "This is sandbox; your account is one of live." in page.text
+    assert 303 == (await visitor.get("/console", token)).status
+
+
+async def test_signing_in_is_written_down(visitor: Visitor) -> None:
+    """The audit log says who came, and from where."""
+    await visitor.sign_in(password="wrong")
+    await visitor.sign_in()
+    lines = await visitor.superuser.fetch("SELECT actor, action, remote FROM audit_log")
+    user_id = await visitor.superuser.fetchval("SELECT id FROM users")
+    assert [(f"user:{user_id}", "person.signed_in", "127.0.0.1")] == [tuple(line) for line in lines]
 
 
 async def test_an_unknown_address_costs_a_password_check_too() -> None:
@@ -536,8 +574,9 @@ async def test_the_page_is_bounded(visitor: Visitor) -> None:
     await visitor.superuser.execute(
         """
         INSERT INTO transactions (customer_id, client_id, account_id, state, amount, transacted_on, description, memo,
-            check_number, kind, raw_amount, first_pulled_at, first_pull_id, first_rule, activated_at, change_no)
-        SELECT customer_id, client_id, account_id, state, -n, '2026-03-02', 'ROW ' || n, '', '', '', '', now(), 1, '', now(), 1
+            check_number, kind, raw_amount, first_pulled_at, first_pull_id, first_rule, activated_at, first_change_no, change_no)
+        SELECT customer_id, client_id, account_id, state, -n, '2026-03-02', 'ROW ' || n, '', '', '', '', now(), 1, '', now(),
+               1, 1
         FROM transactions, generate_series(1, 300) n WHERE id = $1
         """,
         first,

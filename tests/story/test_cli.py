@@ -27,7 +27,7 @@ from tests.conftest import Urls
 from tests.finbank import ROOT, free_port
 from tests.seed import make_sources
 
-COMMANDS = ("up", "listen", "send-event", "status", "explain", "replay", "inbox", "schema")
+COMMANDS = ("up", "listen", "send-event", "status", "explain", "replay", "inbox", "customers", "schema")
 EXAMPLE = "deploy/examples/ledgersync-account-added.txt"
 CLEAN = {name: text for name, text in os.environ.items() if not name.startswith("BANKFEED_")}
 
@@ -58,7 +58,11 @@ def test_every_command_has_examples_that_name_it(name: str) -> None:
 @pytest.mark.parametrize(
     ("words", "expected", "came"),
     [
-        (("stauts",), "expected one of explain, inbox, listen, replay, schema, send-event, status, up", "'stauts'"),
+        (
+            ("stauts",),
+            "expected one of customers, explain, inbox, listen, replay, schema, send-event, status, up",
+            "'stauts'",
+        ),
         (("listen", "--port", "eighty"), "expected an integer from 1 to 65535", "'eighty'"),
         (("listen", "--port", "0"), "expected an integer from 1 to 65535", "'0'"),
         (("listen", "--fail", "200"), "expected an integer from 300 to 599", "'200'"),
