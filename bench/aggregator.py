@@ -18,6 +18,7 @@ from aiohttp import web
 from bankfeed.runtime import listen, wait_for_stop
 
 INSTITUTION = 101732
+BANK = {"id": INSTITUTION, "name": "FinBank", "timeZone": "UTC"}  # a pretend bank, as a sandbox links no other
 DAYS = 25  # that the rows are spread over; a refresh asks for 30
 CHANGED_ROWS = 2
 MERCHANTS = ("Grocery Outlet", "City Transit", "Harbor Coffee", "Northwind Energy", "Acme Payroll", "Maple Pharmacy")
@@ -106,7 +107,10 @@ def make_app(accounts: int, rows: int) -> web.Application:
         return web.json_response({"token": "for benchmarks only"})
 
     async def show_institution(_: web.Request) -> web.Response:
-        return web.json_response({"institution": {"id": INSTITUTION, "name": "Bench Bank", "timeZone": "UTC"}})
+        return web.json_response({"institution": BANK})
+
+    async def list_institutions(_: web.Request) -> web.Response:
+        return web.json_response({"found": 1, "displaying": 1, "moreAvailable": False, "institutions": [BANK]})
 
     async def list_accounts(request: web.Request) -> web.Response:
         return _json(_ENCODER.encode({"accounts": [book[request.match_info["number"]].show()]}))
@@ -125,6 +129,7 @@ def make_app(accounts: int, rows: int) -> web.Application:
     app.add_routes(
         [
             web.post("/aggregation/v2/partners/authentication", authenticate),
+            web.get("/institution/v2/institutions", list_institutions),
             web.get("/institution/v2/institutions/{institution}", show_institution),
             web.get("/aggregation/v1/customers/{number}/institutionLogins/{login}/accounts", list_accounts),
             web.get("/aggregation/v4/customers/{number}/accounts/{account}/transactions", list_rows),

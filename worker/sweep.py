@@ -10,17 +10,20 @@ from bankfeed.db import arrival, connection, delivery, inbox, schema
 from bankfeed.errors import Unavailable
 from bankfeed.logs import get_logger
 from worker.context import Context
+from worker.erasure import erase_clients
+from worker.institutions import Listing
 from worker.lane import Lane
 
 RECEIVED_DAYS = 14
 BATCH_ROWS = 1_000
 WEEKS_AHEAD = 8
 HOUSEKEEPING_S = 3600
+ERASURE_S = 300
 
 
 @dataclass(slots=True)
 class Sweeper:
-    """Drains every lane each `sweep_s`, asks for scheduled updates, and keeps house once an hour."""
+    """Drains every lane each `sweep_s`, asks for scheduled updates, erases clients, keeps house once an hour, lists institutions daily."""
 
     context: Context
     lanes: Sequence[Lane]
@@ -33,7 +36,10 @@ class Sweeper:
     async def run(self) -> None:
         """Sweep until cancelled."""
         await asyncio.gather(
-            self._every(self.context.settings.sweep_s, self._sweep), self._every(HOUSEKEEPING_S, self._keep_house)
+            self._every(self.context.settings.sweep_s, self._sweep),
+            self._every(HOUSEKEEPING_S, self._keep_house),
+            self._every(ERASURE_S, self._erase),
+            self._every(HOUSEKEEPING_S, Listing(self.context).run),
         )
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
@@ -58,6 +64,9 @@ class Sweeper:
             lane.start()
         await self._measure()
 
+    async def _erase(self) -> None:
+        await erase_clients(self.context.database)
+
     async def _measure(self) -> None:
         async with self.context.database.queue() as conn:
             waiting = await inbox.get_inbox_state(conn)
@@ -78,9 +87,13 @@ class Sweeper:
             made = await schema.make_partitions(conn, weeks_ahead=WEEKS_AHEAD)
         async with self.context.database.queue() as conn:
             dropped = await schema.drop_partitions(
-                conn, inbox_days=settings.inbox_days, outbox_days=settings.outbox_days
+                conn,
+                inbox_days=settings.inbox_days,
+                outbox_days=settings.outbox_days,
+                audit_days=settings.audit_days,
             )
-        forgotten = 0
+        async with self.context.database.queue() as conn:
+            forgotten = await schema.delete_old_requests(conn, limit=BATCH_ROWS)
         while True:
             async with self.context.database.queue() as conn:
                 count = await arrival.delete_received(conn, days=RECEIVED_DAYS, limit=BATCH_ROWS)

@@ -10,19 +10,20 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import NamedTuple, Protocol
 
-from bankfeed.model import EventType, Pull
+from bankfeed.health import RUNNING
+from bankfeed.model import EventType, ListedInstitution, Pull
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ListedInstitution:
-    """One institution as the aggregator lists it. `time_zone` is an IANA name, None where unknown."""
+class InstitutionPage:
+    """One page of the list of all institutions.
 
-    ref: str
-    name: str
-    url: str = ""
-    time_zone: str | None = None
-    status: str = "online"
-    is_oauth: bool = False
+    `found` is the aggregator's own count of the whole list, None where it gives none. `unread_rows` could not be read.
+    """
+
+    rows: tuple[ListedInstitution, ...]
+    found: int | None
+    unread_rows: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,13 @@ class ListedAccount:
     attempted_at: datetime | None = None
     succeeded_at: datetime | None = None
 
+    @property
+    def is_being_asked(self) -> bool:
+        """Tell whether the aggregator has not ended asking the bank: no error, and no success since the last attempt."""
+        if self.status_code or self.attempted_at is None:
+            return self.status_code in RUNNING
+        return self.succeeded_at is None or self.succeeded_at < self.attempted_at
+
 
 class Notice(NamedTuple):
     """What an inbound webhook says, whatever its dialect: a hint to go and look.
@@ -70,11 +78,18 @@ class Notice(NamedTuple):
 class Aggregator(Protocol):
     """What every connector can do. All calls raise AggregatorError; timeouts come from the connector's settings."""
 
+    @property
+    def is_configured(self) -> bool:
+        """Tell whether this deployment has what it takes to be let in. Where it has not, nothing is asked by itself."""
+
     async def create_customer(self, username: str) -> str:
         """Return the ref of the aggregator's customer for one of our clients, creating it where there is none."""
 
     async def find_institution(self, institution_ref: str) -> ListedInstitution | None:
         """Return one institution, or None where the aggregator does not have it."""
+
+    async def list_institutions(self, page: int) -> InstitutionPage:
+        """List all institutions, page by page from 1. A page without a row is past the end."""
 
     async def list_accounts(self, customer_ref: str) -> tuple[ListedAccount, ...]:
         """List every account of a customer, of all logins. Empty where there is none."""
@@ -101,6 +116,26 @@ class Aggregator(Protocol):
         with its reason. `time_zone` is the institution's (IANA), UTC where None. `balance` and `attempted_at` of the
         pull come from `account`.
         """
+
+    async def ask_bank_refresh(self, customer_ref: str, login_ref: str) -> tuple[ListedAccount, ...]:
+        """Have the aggregator ask the bank for what is new in one login; return its accounts afterwards.
+
+        Only for a person's click: nothing calls it by a schedule. Asking twice is harmless: the second one is told that
+        the first still runs (StillAsking), or asks the bank once more, which changes nothing of ours by itself. It may take
+        minutes and goes on there when we hang up. Raises AggregatorError with the bank's code where it refused.
+        """
+
+    async def ask_bank_history(self, customer_ref: str, account_ref: str) -> None:
+        """Have the aggregator load what the bank has of an account's last 24 months; as harmless to repeat."""
+
+    async def delete_account(self, customer_ref: str, account_ref: str) -> None:
+        """Delete one account there; the others of its login stay. Raises NoSuchAccount where it is gone already."""
+
+    async def delete_login(self, customer_ref: str, login_ref: str) -> None:
+        """Delete a login with all its accounts there. Raises NoSuchAccount where it is gone already."""
+
+    async def delete_customer(self, customer_ref: str) -> None:
+        """Delete a customer with all its logins there. Raises NoSuchAccount where it is gone already."""
 
     async def close(self) -> None:
         """Close the connector's HTTP session. Safe to repeat."""

@@ -1,7 +1,7 @@
 """The connector for Finicity (Mastercard Open Finance US). Talks HTTP and knows nothing of Postgres.
 
 Reading is all that a refresh does here: what Finicity already has. Asking the bank itself is `ask_bank_refresh`, which
-the vendor forbids to automate.
+the vendor forbids to automate, and `ask_bank_history`.
 """
 
 import time
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import date, datetime
 from typing import ClassVar, Final, TypeVar
 
-from bankfeed.aggregators import ListedAccount, ListedInstitution
+from bankfeed.aggregators import InstitutionPage, ListedAccount
 from bankfeed.aggregators.finicity_http import (
     NO_ACCOUNTS,
     NO_SUCH_ACCOUNT,
@@ -26,6 +26,7 @@ from bankfeed.aggregators.finicity_wire import (
     CustomersAnswer,
     CustomerStruct,
     InstitutionAnswer,
+    InstitutionsAnswer,
     Reading,
     Unreadable,
     epoch_window,
@@ -33,13 +34,16 @@ from bankfeed.aggregators.finicity_wire import (
     read_account,
     read_customer_ref,
     read_institution,
+    read_institutions,
 )
-from bankfeed.errors import BadAggregatorAnswer
-from bankfeed.model import FeedKind, Pull
+from bankfeed.errors import AggregatorError, BadAggregatorAnswer
+from bankfeed.model import FeedKind, ListedInstitution, Pull
 
 __all__ = ["CardSign", "Finicity", "FinicityConfig"]
 
 _USERNAME_TAKEN: Final = 409
+_BANK_ASKS: Final = 203  # "no further action can resolve": only a person can answer the bank
+_QUESTION_CODE: Final = 185
 _NO_SUCH_INSTITUTION: Final = frozenset({14001, 14006})
 
 T = TypeVar("T")
@@ -54,6 +58,11 @@ class Finicity:
     def __init__(self, config: FinicityConfig, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._config = config
         self._http = FinicityHttp(config, clock=clock)
+
+    @property
+    def is_configured(self) -> bool:
+        """Tell whether there are a partner id, its secret and an app key."""
+        return bool(self._config.partner_id and self._config.partner_secret and self._config.app_key)
 
     async def create_customer(self, username: str) -> str:
         """Return the ref of the customer with this username, creating it where there is none. Safe to repeat."""
@@ -71,6 +80,17 @@ class Finicity:
         if answer.is_refusal(404, _NO_SUCH_INSTITUTION):
             return None
         return _readable(answer, lambda: read_institution(answer.read(InstitutionAnswer).institution))
+
+    async def list_institutions(self, page: int) -> InstitutionPage:
+        """List all institutions, page by page from 1; here, unlike elsewhere, Finicity's `start` is the page.
+
+        `moreAvailable` is not read, because it has been seen to stay true for ever.
+        """
+        query = {"start": str(page), "limit": str(self._config.page_rows)}
+        ask = Ask(to="list institutions", path=("institution", "v2", "institutions"), query=query)
+        answer = (await self._http.send(ask)).read(InstitutionsAnswer)
+        rows = read_institutions(answer.institutions)
+        return InstitutionPage(rows=rows, found=answer.found, unread_rows=len(answer.institutions) - len(rows))
 
     async def list_accounts(self, customer_ref: str) -> tuple[ListedAccount, ...]:
         """List every account of a customer. Raises NoSuchAccount where there is no such customer."""
@@ -95,8 +115,8 @@ class Finicity:
     async def ask_bank_refresh(self, customer_ref: str, login_ref: str) -> tuple[ListedAccount, ...]:
         """Ask the bank for what is new in one login, at a person's click, and return its accounts afterwards.
 
-        It may take minutes and goes on at Finicity when we hang up. Raises AggregatorError with code 325 or 5006 while
-        one is running already.
+        It may take minutes and goes on at Finicity when we hang up. Raises StillAsking where it has not ended in time, or
+        one is running already (code 325 or 5006).
         """
         return await self._list(
             Ask(
@@ -105,8 +125,31 @@ class Finicity:
                 method="POST",
                 body={},
                 timeout_s=self._config.bank_refresh_timeout_s,
+                goes_on=True,
             )
         )
+
+    async def ask_bank_history(self, customer_ref: str, account_ref: str) -> None:
+        """Have up to 24 months of an account loaded, at a person's click. Raises as `ask_bank_refresh` does.
+
+        Finicity looks from the account's creation on, so what is loaded already returns at once.
+        """
+        answer = await self._http.send(
+            Ask(
+                to="load an account's history",
+                path=(
+                    *("aggregation", "v1", "customers", customer_ref, "accounts", account_ref),
+                    *("transactions", "historic"),
+                ),
+                method="POST",
+                body={},
+                timeout_s=self._config.bank_refresh_timeout_s,
+                goes_on=True,
+            )
+        )
+        if answer.status == _BANK_ASKS:
+            raise AggregatorError("the bank asks a question", code=_QUESTION_CODE, is_retryable=False)
+        answer.check()
 
     async def pull(
         self,
@@ -148,9 +191,25 @@ class Finicity:
             balance_on=account.balance_on,
         )
 
+    async def delete_account(self, customer_ref: str, account_ref: str) -> None:
+        """Delete one account. Raises NoSuchAccount where Finicity says that there is none."""
+        await self._delete("delete an account", customer_ref, "accounts", account_ref)
+
+    async def delete_login(self, customer_ref: str, login_ref: str) -> None:
+        """Delete a login with all its accounts. Raises NoSuchAccount where Finicity says that it has none."""
+        await self._delete("delete a login", customer_ref, "institutionLogins", login_ref)
+
+    async def delete_customer(self, customer_ref: str) -> None:
+        """Delete a customer with everything linked. Raises NoSuchAccount where Finicity says that there is none."""
+        await self._delete("delete a customer", customer_ref)
+
     async def close(self) -> None:
         """Close the HTTP session. Safe to repeat."""
         await self._http.close()
+
+    async def _delete(self, to: str, customer_ref: str, *below: str) -> None:
+        path = ("aggregation", "v1", "customers", customer_ref, *below)
+        (await self._http.send(Ask(to=to, path=path, method="DELETE"))).check()
 
     async def _get_customer(self, username: str) -> str:
         ask = Ask(to="find a customer", path=("aggregation", "v1", "customers"), query={"username": username})

@@ -14,8 +14,8 @@ import aiohttp
 import msgspec
 
 from bankfeed.aggregators.finicity_wire import CardSign, clean
-from bankfeed.errors import AggregatorError, BadAggregatorAnswer, NoSuchAccount
-from bankfeed.health import MEANINGS
+from bankfeed.errors import AggregatorError, BadAggregatorAnswer, NoSuchAccount, StillAsking
+from bankfeed.health import MEANINGS, RUNNING
 
 NO_SUCH_ACCOUNT: Final = frozenset({14001, 38003})
 NO_ACCOUNTS: Final = frozenset({38003, 38006, 38007})
@@ -42,6 +42,7 @@ class FinicityConfig:
     partner_secret: str = field(repr=False)
     app_key: str = field(repr=False)
     timeout_s: float = 60.0
+    connect_s: float = 15.0
     bank_refresh_timeout_s: float = 180.0
     page_rows: int = 1_000
     max_pages: int = 500
@@ -52,14 +53,18 @@ class FinicityConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """One request. `to` says in words what it is for: "list the accounts". `path` is its segments."""
+    """One request. `to` says in words what it is for: "list the accounts". `path` is its segments.
+
+    `goes_on`: what it asks for goes on there when we hang up.
+    """
 
     to: str
     path: tuple[str, ...]
-    method: Literal["GET", "POST"] = "GET"
+    method: Literal["GET", "POST", "DELETE"] = "GET"
     query: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, str] | None = field(default=None, repr=False)
     timeout_s: float | None = None
+    goes_on: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,10 +81,14 @@ class Answer:
         """Tell whether this is the given HTTP status with one of the given codes."""
         return self.status == status and self.code in codes
 
-    def read(self, shape: type[T]) -> T:
-        """Return the body in its documented shape. Raises AggregatorError for a refusal or any other shape."""
+    def check(self) -> None:
+        """Raise AggregatorError for a refusal."""
         if not 200 <= self.status < 300:
             raise self._refusal()
+
+    def read(self, shape: type[T]) -> T:
+        """Return the body in its documented shape. Raises AggregatorError for a refusal or any other shape."""
+        self.check()
         try:
             return msgspec.json.decode(self.body, type=shape)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -92,6 +101,8 @@ class Answer:
             return BadAggregatorAnswer(text)
         if self.is_refusal(404, NO_SUCH_ACCOUNT | NO_ACCOUNTS):
             return NoSuchAccount(text, code=self.code, is_retryable=False)
+        if self.code in RUNNING and self.ask.goes_on:
+            return StillAsking(text, code=self.code)
         return AggregatorError(text, code=self.code, is_retryable=self._is_retryable())
 
     def _is_retryable(self) -> bool:
@@ -172,11 +183,16 @@ class FinicityHttp:
                 params=ask.query,
                 headers=self._headers(token),
                 data=None if ask.body is None else msgspec.json.encode(ask.body),
-                timeout=aiohttp.ClientTimeout(total=ask.timeout_s or self._config.timeout_s),
+                timeout=aiohttp.ClientTimeout(
+                    total=ask.timeout_s or self._config.timeout_s, sock_connect=self._config.connect_s
+                ),
                 allow_redirects=False,
             ) as response:
                 return _read_answer(ask, response.status, await self._read_body(ask, response))
         except (aiohttp.ClientError, TimeoutError) as error:
+            is_sent = isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError)
+            if is_sent and ask.goes_on:
+                raise StillAsking(f"Finicity has not ended yet: it was asked to {ask.to}") from error
             raise AggregatorError(f"Finicity could not be reached to {ask.to}: {type(error).__name__}") from error
 
     def _headers(self, token: str | None) -> dict[str, str]:

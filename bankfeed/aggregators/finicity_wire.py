@@ -5,6 +5,9 @@ Strict where a guess would change somebody's books: an amount, a date, a state o
 the row `Unreadable`.
 """
 
+import re
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
@@ -14,9 +17,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
-from bankfeed.aggregators import ListedAccount, ListedInstitution
+from bankfeed.aggregators import ListedAccount
 from bankfeed.errors import BadRequest
-from bankfeed.model import Reported, TransactionState, Values
+from bankfeed.model import AccountClass, ListedInstitution, Reported, TransactionState, Values
 from bankfeed.money import parse_amount
 
 MAX_TEXT_CHARS: Final = 1_000
@@ -30,6 +33,16 @@ _STATES: Final = {
 }
 # Here the documents agree that a deposit is positive. On every other type one page says so and another the opposite.
 _DEPOSIT_TYPES: Final = frozenset({"checking", "savings", "cd", "moneyMarket"})
+_ACCOUNT_CLASSES: Final = {
+    "banking": AccountClass.BANKING,
+    "credit cards/accounts": AccountClass.CARDS,
+    "investments": AccountClass.INVESTMENTS,
+    "workplace retirement": AccountClass.RETIREMENT,
+    "mortgages and loans": AccountClass.LOANS,
+    "insurance": AccountClass.INSURANCE,
+}
+PRETEND_BANK: Final = re.compile(r"finbank\b", re.IGNORECASE)
+"""How the names of Finicity's own pretend banks begin; nothing else in its list tells them from banks."""
 # Line breaks and tabs part words; every other control character, NUL among them, cannot be stored or shown.
 _CONTROLS: Final = dict.fromkeys((*range(32), *range(127, 160))) | dict.fromkeys(map(ord, "\t\n\v\f\r\x85"), " ")
 
@@ -65,7 +78,13 @@ class InstitutionStruct(msgspec.Struct, rename="camel"):
 
     id: int | str
     name: str | None = None
+    display_name: str | None = None
     url_home_app: str | None = None
+    url_logon_app: str | None = None
+    phone: str | None = None
+    email: str | None = None
+    account_type_description: str | None = None
+    currency: str | None = None
     time_zone: str | None = None
     status: str | None = None
     oauth_enabled: bool = False
@@ -75,6 +94,13 @@ class InstitutionAnswer(msgspec.Struct):
     """The answer to a request for one institution."""
 
     institution: InstitutionStruct
+
+
+class InstitutionsAnswer(msgspec.Struct):
+    """One page of institutions, its rows still unread so that one bad row does not hide the others."""
+
+    institutions: list[msgspec.Raw]
+    found: int | None = None
 
 
 class AccountStruct(msgspec.Struct, rename="camel"):
@@ -133,6 +159,7 @@ class Reading:
 
 
 _DECODER: Final = msgspec.json.Decoder(TransactionStruct)
+_INSTITUTION_DECODER: Final = msgspec.json.Decoder(InstitutionStruct)
 
 
 def find_zone(name: str | None) -> tzinfo:
@@ -157,15 +184,36 @@ def epoch_window(from_on: date, to_on: date, zone: tzinfo) -> tuple[int, int]:
 def read_institution(struct: InstitutionStruct) -> ListedInstitution:
     """Read one institution. A time zone that this machine does not know counts as none. Raises Unreadable."""
     ref = _read_id(struct.id, "id")
+    name = clean(struct.name, MAX_TEXT_CHARS) or clean(struct.display_name, MAX_TEXT_CHARS)
     zone = find_zone(struct.time_zone)
     return ListedInstitution(
         ref=ref,
-        name=clean(struct.name, MAX_TEXT_CHARS) or ref,
+        name=name or ref,
         url=clean(struct.url_home_app, MAX_TEXT_CHARS),
+        sign_in_url=clean(struct.url_logon_app, MAX_TEXT_CHARS),
+        phone=clean(struct.phone, MAX_WORD_CHARS),
+        email=clean(struct.email, MAX_TEXT_CHARS),
+        account_types=_read_account_types(struct.account_type_description),
+        currency=clean(struct.currency, MAX_WORD_CHARS).upper(),
         time_zone=zone.key if isinstance(zone, ZoneInfo) else None,
         status=clean(struct.status, MAX_WORD_CHARS) or "online",
         is_oauth=struct.oauth_enabled,
+        is_sandbox=PRETEND_BANK.match(name) is not None,
     )
+
+
+def read_institutions(raws: Iterable[msgspec.Raw]) -> tuple[ListedInstitution, ...]:
+    """Read those institutions of a page that can be read."""
+    read = []
+    for raw in raws:
+        with suppress(Unreadable, msgspec.MsgspecError, RecursionError, ValueError):
+            read.append(read_institution(_INSTITUTION_DECODER.decode(raw)))
+    return tuple(read)
+
+
+def _read_account_types(description: str | None) -> tuple[AccountClass, ...]:
+    word = clean(description, MAX_WORD_CHARS).lower()
+    return (_ACCOUNT_CLASSES.get(word, AccountClass.OTHER),) if word else ()
 
 
 def read_customer_ref(struct: CustomerStruct) -> str:

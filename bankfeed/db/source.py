@@ -1,4 +1,4 @@
-"""Sources: the doors through which webhooks come in, and institutions, which they name."""
+"""Sources: the doors through which webhooks come in."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -67,23 +67,3 @@ async def upsert_platform_source(
         list(secrets),
     )
     return source_id
-
-
-async def upsert_institution(
-    conn: Connection, *, connector: str, institution_ref: str, name: str, url: str, time_zone: str | None
-) -> int:
-    """Note an institution as the aggregator lists it; return our id. Safe to repeat."""
-    institution_id: int = await conn.fetchval(
-        """
-        INSERT INTO institutions (connector, aggregator_id, name, url, time_zone) VALUES ($1, $2, $3, $4, $5)
-        ON CONFLICT (connector, aggregator_id) DO UPDATE
-            SET name = excluded.name, url = excluded.url, time_zone = excluded.time_zone
-        RETURNING id
-        """,
-        connector,
-        institution_ref,
-        name,
-        url,
-        time_zone,
-    )
-    return institution_id

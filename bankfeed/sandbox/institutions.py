@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Institution:
-    """One institution. `time_zone` is an IANA name."""
+    """One institution. `time_zone` is an IANA name, `kind` what sort of accounts it has. Not every one is a FinBank."""
 
     id: int
     name: str
@@ -16,6 +16,7 @@ class Institution:
     city: str = "Boise"
     state: str = "ID"
     status: str = "online"
+    is_oauth: bool = False
 
 
 INSTITUTIONS = (
@@ -53,6 +54,7 @@ INSTITUTIONS = (
         url="https://west.finbank.example",
         city="Portland",
         state="OR",
+        is_oauth=True,
     ),
     Institution(
         id=102224,
@@ -63,6 +65,27 @@ INSTITUTIONS = (
         city="Honolulu",
         state="HI",
         status="maintenance",
+    ),
+    Institution(
+        id=102230,
+        name="FinBank Retirement",
+        time_zone="America/New_York",
+        phone="1-617-555-0130",
+        url="https://retirement.finbank.example",
+        kind="Workplace Retirement",
+        city="Boston",
+        state="MA",
+    ),
+    Institution(
+        id=102232,
+        name="FinBank Home Loans",
+        time_zone="America/Denver",
+        phone="1-303-555-0132",
+        url="https://loans.finbank.example",
+        kind="Mortgages and Loans",
+        city="Denver",
+        state="CO",
+        status="offline",
     ),
     Institution(
         id=170703,

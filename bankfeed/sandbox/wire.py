@@ -106,7 +106,7 @@ def institution_json(institution: Institution) -> dict[str, Any]:
         "urlLogonApp": f"{institution.url}/login",
         "urlForgotPassword": f"{institution.url}/forgot",
         "urlOnlineRegistration": f"{institution.url}/register",
-        "oauthEnabled": False,
+        "oauthEnabled": institution.is_oauth,
         "timeZone": institution.time_zone,
         "currency": "USD",
         "status": institution.status,

@@ -17,8 +17,8 @@ from bankfeed.db.connection import (
     upsert_connection,
 )
 from bankfeed.db.doubt import OpenDoubt
-from bankfeed.db.source import upsert_institution
-from bankfeed.model import AccountId, Known, ShadowPolicy, TransactionId
+from bankfeed.db.institution import find_institution_by_ref, upsert_institutions
+from bankfeed.model import AccountId, Known, ListedInstitution, ShadowPolicy, TransactionId
 from bankfeed.reconcile.changes import Doubt
 from bankfeed.replay.play import Event, _order, find_row
 from bankfeed.replay.report import Asked, AskedAccount, Ending, Life
@@ -159,10 +159,11 @@ class Stored:
         assert connection_id == lease.connection_id
         if institution.strip():
             async with self.database.tenant(tenant.customer_id) as conn:
-                found = await upsert_institution(
-                    conn, connector="finicity", institution_ref=institution, name=institution, url="", time_zone=None
-                )
-                await update_institution(conn, lease, found)
+                named = ListedInstitution(ref=institution, name=institution)
+                await upsert_institutions(conn, connector="finicity", listed=[named])
+                found = await find_institution_by_ref(conn, connector="finicity", ref=institution)
+                assert found is not None
+                await update_institution(conn, lease, found.id)
         self.leases[institution] = lease
         return lease
 
