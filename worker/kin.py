@@ -47,6 +47,8 @@ async def find_kin(
     if earlier:  # one may have been opened again before the lock
         own, closed = await _list_earlier(conn, lease, target, listed)
         earlier = tuple(each for each in earlier if each in closed)
+    if own is not None and own.is_deleted:
+        return Kin()  # it stays deleted, and is none of the others
     has_rows = own is not None and own.has_rows
     if not earlier or not (has_rows or reported.rows):
         return Kin()

@@ -8,9 +8,12 @@ import pytest
 
 from bankfeed.db.client import (
     Enrolment,
+    UsernameTaken,
     find_client_by_username,
     insert_client,
     list_enrolments,
+    mark_deleted,
+    mark_restored,
     take_change_numbers,
     upsert_enrolment,
 )
@@ -74,7 +77,7 @@ async def test_a_username_is_one_customers_own(ground: Ground) -> None:
     async with ground.database.tenant(other.customer_id) as conn:
         assert await find_client_by_username(conn, other.customer_id, "same") is None
         await insert_client(conn, other.customer_id, username="same", name="x")
-    with pytest.raises(asyncpg.UniqueViolationError, match="client_username_is_unique"):
+    with pytest.raises(UsernameTaken):
         async with ground.app() as conn:
             await insert_client(conn, ground.tenant.customer_id, username="same", name="x")
 
@@ -115,3 +118,16 @@ async def test_enrolments_are_listed_newest_first(ground: Ground) -> None:
         assert () == await list_enrolments(
             conn, source, customer_id=newer.customer_id, customer_ref=ground.tenant.customer_ref, limit=9
         )
+
+
+async def test_a_deleted_client_is_not_listed(ground: Ground) -> None:
+    """Nobody looks for accounts of a client that is deleted; restored it is listed again."""
+    source = ground.sources.finicity
+    async with ground.app() as conn:
+        await mark_deleted(conn, ground.tenant.customer_id, ground.tenant.client_id, erase_days=1)
+    async with ground.database.queue() as conn:
+        assert () == await list_enrolments(conn, source, customer_id=None, customer_ref=None, limit=9)
+    async with ground.app() as conn:
+        await mark_restored(conn, ground.tenant.customer_id, ground.tenant.client_id)
+    async with ground.database.queue() as conn:
+        assert 1 == len(await list_enrolments(conn, source, customer_id=None, customer_ref=None, limit=9))
