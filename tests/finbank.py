@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,10 @@ class FinbankProcess:
     def connector(self) -> Finicity:
         """Make the product's connector to it."""
         return Finicity(self.config())
+
+    def hasty_connector(self, *, timeout_s: float) -> Finicity:
+        """Make one that hangs up on a bank that takes longer."""
+        return Finicity(replace(self.config(), bank_refresh_timeout_s=timeout_s))
 
     def config(self) -> FinicityConfig:
         """Say how a connector reaches it."""

@@ -10,6 +10,7 @@ from bankfeed.jobs import Wake, Waker, open_redis
 from bankfeed.logs import get_logger
 from bankfeed.runtime import Readiness, add_probes, connect_with_patience, listen, until_stopped, wait_for_stop
 from bankfeed.settings import Settings
+from worker.bank_refresh import take_bank_refresh
 from worker.context import Context
 from worker.deliver import BATCH_DELIVERIES, take_deliveries
 from worker.inbox import take_inbox
@@ -17,9 +18,11 @@ from worker.lane import Lane
 from worker.listings import AT_ONCE
 from worker.post import Post
 from worker.refresh import take_refresh
+from worker.removal import take_removal
 from worker.sweep import Sweeper
 from worker.wakes import listen_for_wakes
 
+REMOVAL_SLOTS = 2
 INBOX_SLOTS = AT_ONCE + 1  # one is never kept waiting by an aggregator's listing
 
 
@@ -63,11 +66,13 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> tuple[Context, tup
     lanes = (
         Lane(Wake.INBOX, lambda: take_inbox(context), slots=INBOX_SLOTS),
         Lane(Wake.REFRESH, lambda: take_refresh(context), slots=settings.refresh_slots),
+        Lane(Wake.BANK_REFRESH, lambda: take_bank_refresh(context), slots=settings.refresh_slots),
         Lane(
             Wake.DELIVER,
             lambda: take_deliveries(context, post),
             slots=max(1, settings.delivery_slots // BATCH_DELIVERIES),
         ),
+        Lane(Wake.REMOVE, lambda: take_removal(context), slots=REMOVAL_SLOTS),
     )
     for lane in lanes:
         waker.serve(Wake(lane.name), lane.start)
@@ -83,4 +88,5 @@ def finicity_config(settings: Settings) -> FinicityConfig:
         app_key=settings.finicity_app_key.reveal(),
         customer_kind="active" if settings.finicity_customer_kind == "active" else "testing",
         card_sign=CardSign(settings.finicity_card_sign),
+        bank_refresh_timeout_s=settings.bank_refresh_s,
     )

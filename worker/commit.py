@@ -13,7 +13,7 @@ from bankfeed import metrics
 from bankfeed.aggregators import ListedAccount
 from bankfeed.db import Connection, account, connection, doubt, event, pull, transaction
 from bankfeed.db.account import Locked
-from bankfeed.db.connection import Lease, RefreshTarget
+from bankfeed.db.connection import EndedRefresh, Lease, RefreshTarget
 from bankfeed.db.event import OutboundEvent
 from bankfeed.db.history import Cause
 from bankfeed.db.plan import write_changes
@@ -24,6 +24,7 @@ from bankfeed.model import AccountId, EventType, Pull, PullId
 from bankfeed.outbox import make_event
 from bankfeed.reconcile import ChangeKind, Changes, Past, Verdict, reconcile
 from bankfeed.reconcile.suspicion import CONFIRMED_AFTER
+from worker.bank_refresh import note_ended
 from worker.context import Context
 from worker.kin import Kin, ask_about, find_kin, return_to
 from worker.standing import Standing
@@ -72,6 +73,7 @@ async def commit_pull(
     `beside` is all that the login lists. With `finish` the end of the refresh is committed too, unless the pull failed. `now` is Postgres' clock where None.
     Raises LeaseLost where another worker holds the connection now; then nothing is written.
     """
+    ended: tuple[EndedRefresh, ...] = ()
     async with context.database.tenant_in_bulk(lease.customer_id) as conn:
         clock = await connection.lock_leased(conn, lease)
         now = now or clock
@@ -97,11 +99,12 @@ async def commit_pull(
         if finish is not None and changes.verdict in (Verdict.APPLIED, Verdict.HELD):
             end = replace(finish, is_all_applied=finish.is_all_applied and changes.verdict is Verdict.APPLIED)
             events += await _write_standing(conn, lease, target, end, at=now)
-            await _write_end(conn, context, lease, end)  # an account is open: it has just been pulled
+            ended = await _write_end(conn, context, lease, end)  # an account is open: it has just been pulled
         waiting = await event.insert_events(conn, lease.customer_id, events) if events else 0
         reach(Failpoint.BEFORE_PULL)
     reach(Failpoint.AFTER_PULL)
     _count(lease, locked, reported, changes)
+    note_ended(ended, "done")
     if waiting:
         context.waker.wake(Wake.DELIVER)
     return changes
@@ -115,8 +118,9 @@ async def commit_finish(context: Context, lease: Lease, target: RefreshTarget, f
         events = await _write_standing(conn, lease, target, finish, at=now)
         if finish.retry_s is None and not finish.has_accounts:
             await connection.close_connection_without_accounts(conn, lease)
-        await _write_end(conn, context, lease, finish)
+        ended = await _write_end(conn, context, lease, finish)
         waiting = await event.insert_events(conn, lease.customer_id, events) if events else 0
+    note_ended(ended, "done")
     if waiting:
         context.waker.wake(Wake.DELIVER)
 
@@ -234,13 +238,14 @@ async def _write_standing(
     return events
 
 
-async def _write_end(conn: Connection, context: Context, lease: Lease, finish: Finish) -> None:
-    """Write that the refresh is handled, or when it is tried again."""
+async def _write_end(conn: Connection, context: Context, lease: Lease, finish: Finish) -> tuple[EndedRefresh, ...]:
+    """Write that the refresh is handled, or when it is tried again; return the bank refreshes that are done with it."""
     if finish.retry_s is not None:
         await connection.mark_failed(conn, lease, delay_s=finish.retry_s)
-        return
-    await connection.mark_handled(conn, lease, update_hours=context.settings.update_hours)
+        return ()
+    ended = await connection.mark_handled(conn, lease, update_hours=context.settings.update_hours)
     reach(Failpoint.BEFORE_FINISH)
+    return ended
 
 
 def _count(lease: Lease, locked: Locked, reported: Pull, changes: Changes) -> None:

@@ -9,17 +9,17 @@ bank.
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, timedelta
 from time import monotonic
 from uuid import uuid4
 
 from bankfeed import metrics
 from bankfeed.aggregators import Aggregator, ListedAccount
-from bankfeed.db import account, connection, source
+from bankfeed.db import account, connection
 from bankfeed.db.account import AccountState
 from bankfeed.db.connection import Lease, RefreshTarget
-from bankfeed.errors import AggregatorError, LeaseLost, NoSuchAccount, RefusedData, Unavailable
+from bankfeed.errors import AggregatorError, LeaseLost, NoSuchAccount, NotFound, RefusedData, Unavailable
 from bankfeed.failpoints import Failpoint, reach
 from bankfeed.health import MEANINGS
 from bankfeed.logs import get_logger
@@ -28,11 +28,17 @@ from bankfeed.reconcile import Verdict
 from worker.backoff import delay_s
 from worker.commit import Finish, commit_finish, commit_pull
 from worker.context import Context
+from worker.institutions import find_refusal, learn, note_refusal
 from worker.lease import kept
-from worker.standing import read_standing, standing_of
+from worker.standing import Standing, read_standing, standing_of
 
 BANK_CHANGES_DAYS = 15  # how far back an institution changes what it listed, as Finicity documents it
+HISTORY_DAYS = 730  # what an aggregator loads of a bank's records when a person asks it to: 24 months
 FARTHEST_DAYS = 36_500  # an aggregator's clock is believed this far, so that no date overflows
+
+
+class _Refused(Exception):
+    """This deployment must not link the login; the end of its refresh is committed."""
 
 
 async def take_refresh(context: Context) -> bool:
@@ -76,6 +82,8 @@ async def _refresh_leased(context: Context, lease: Lease) -> tuple[str, str]:
             failures = await _refresh(context, lease)
     except LeaseLost as error:
         return "lost", str(error)
+    except _Refused as error:
+        return "refused", str(error)
     except AggregatorError as error:
         await _note_failure(context, lease, error)
         return "failed", str(error)[:500]
@@ -139,16 +147,17 @@ class _Refresh:
     aggregator: Aggregator
     failures: list[str] = field(default_factory=list)
     is_all_applied: bool = True
+    is_finished: bool = False
 
     async def run(self) -> None:
-        listed = await self._list()
+        listed = self._without_deleted(await self._list())
         gone = await self._ask_about_hinted(listed)
-        time_zone = await self._find_time_zone(listed)
+        time_zone = await self._find_time_zone(listed, gone)
         pullable = [each for each in listed if not each.status_code]
         for each in pullable:
             is_last = each is pullable[-1] and not self.failures
             await self._take(each, time_zone, beside=listed, finish=self._finish(listed, gone) if is_last else None)
-        if self.failures or not pullable:
+        if not self.is_finished:
             await commit_finish(self.context, self.lease, self.target, self._finish(listed, gone))
 
     async def _list(self) -> tuple[ListedAccount, ...]:
@@ -159,6 +168,11 @@ class _Refresh:
             if not any(state.is_delete_hinted for state in self.states):
                 raise
             return ()
+
+    def _without_deleted(self, listed: Sequence[ListedAccount]) -> tuple[ListedAccount, ...]:
+        """Leave out what a person deleted: that the aggregator lists it still does not bring it back."""
+        deleted = {state.account_ref for state in self.states if state.is_deleted}
+        return tuple(each for each in listed if each.account_ref not in deleted)
 
     async def _take(
         self, listed: ListedAccount, time_zone: str | None, *, beside: Sequence[ListedAccount], finish: Finish | None
@@ -173,12 +187,16 @@ class _Refresh:
             self.failures.append(str(error))
         except (LeaseLost, Unavailable):
             raise
+        except NotFound:
+            get_logger().info("account.deleted_meanwhile", connection_id=self.lease.connection_id)
         except Exception as error:  # noqa: BLE001 - a bug that one account's data finds must not hold up its siblings
             get_logger().exception("account.broken", connection_id=self.lease.connection_id)
             self.failures.append(f"a bug; the log has it: {type(error).__name__}")
         else:
             self.is_all_applied &= changes.verdict is Verdict.APPLIED
-            if changes.verdict not in (Verdict.APPLIED, Verdict.HELD):
+            if changes.verdict in (Verdict.APPLIED, Verdict.HELD):
+                self.is_finished = finish is not None
+            else:
                 self.failures.append(changes.reason)
 
     def _finish(self, listed: Sequence[ListedAccount], gone: Sequence[AccountId]) -> Finish:
@@ -203,27 +221,26 @@ class _Refresh:
                 gone += [] if found else [state.id]
         return tuple(gone)
 
-    async def _find_time_zone(self, listed: Sequence[ListedAccount]) -> str | None:
-        """Learn which institution the login is at, once; return its time zone.
+    async def _find_time_zone(self, listed: Sequence[ListedAccount], gone: Sequence[AccountId]) -> str | None:
+        """Learn which institution the login is at, once; return its time zone. Raises _Refused.
 
-        Days depend on the zone, so an institution that cannot be asked fails the refresh, which is tried again.
+        Days depend on the zone, so an institution that cannot be asked fails the refresh, which is tried again. One that
+        this deployment must not link ends the refresh, and nothing of what was listed is stored.
         """
         if self.target.institution_id is not None or not listed:
             return self.target.time_zone
-        found = await self.aggregator.find_institution(listed[0].institution_ref)
+        ref = listed[0].institution_ref
+        found = await learn(self.context, self.lease.connector, ref)
+        if reason := find_refusal(found, ref=ref, environment=self.context.settings.environment):
+            note_refusal(reason)
+            end = replace(self._finish(listed, gone), standing=Standing("unsupported", None), is_all_applied=False)
+            await commit_finish(self.context, self.lease, self.target, end)
+            raise _Refused(reason)
         if found is None:
             return None
         async with self.context.database.tenant(self.lease.customer_id) as conn:
             await connection.lock_leased(conn, self.lease)
-            institution_id = await source.upsert_institution(
-                conn,
-                connector=self.lease.connector,
-                institution_ref=found.ref,
-                name=found.name,
-                url=found.url,
-                time_zone=found.time_zone,
-            )
-            await connection.update_institution(conn, self.lease, institution_id)
+            await connection.update_institution(conn, self.lease, found.id)
         return found.time_zone
 
     async def _pull(self, listed: ListedAccount, time_zone: str | None) -> Pull:
@@ -250,11 +267,13 @@ class _Refresh:
 def _window_start(state: AccountState | None, as_of: date, context: Context) -> date:
     """Return the first day to list: all history at first; later the days that banks still change.
 
-    It reaches back to before the last pull, by our clock and by the aggregator's, however long ago that was, and to the
-    oldest pending row in view, which only a list of its day can conclude on.
+    Where a person had the bank's history loaded, all of it is listed until a pull of that is applied. Else it reaches back
+    to before the last pull, by our clock and by the aggregator's, however long ago that was, and to the oldest pending row in
+    view, which only a list of its day can conclude on.
     """
     if state is None or state.history_from_on is None:
-        return as_of - timedelta(days=context.settings.history_days)
+        is_loaded = state is not None and state.is_history_loaded
+        return as_of - timedelta(days=HISTORY_DAYS if is_loaded else context.settings.history_days)
     starts = [as_of - timedelta(days=context.settings.refresh_days)]
     for at in (state.last_pulled_at, state.last_attempted_at):
         starts += [] if at is None else [at.astimezone(UTC).date() - timedelta(days=BANK_CHANGES_DAYS)]

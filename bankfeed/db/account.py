@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+from bankfeed.db.change import touch_rows
 from bankfeed.db.connection import Lease, RefreshTarget
 from bankfeed.db.database import Connection
 from bankfeed.errors import NotFound
@@ -19,17 +20,19 @@ class AccountState:
     """What is known of an account before a pull.
 
     `last_attempted_at` is the aggregator's clock at the last pull applied; `oldest_pending_on` is the day of the oldest
-    visible pending row.
+    visible pending row; `is_history_loaded` is whether a person had the aggregator load all that the bank has of it.
     """
 
     id: AccountId
     account_ref: str
     is_open: bool
+    is_deleted: bool
     is_delete_hinted: bool
     history_from_on: date | None
     last_pulled_at: datetime | None
     last_attempted_at: datetime | None
     oldest_pending_on: date | None
+    is_history_loaded: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +67,13 @@ async def list_account_states(
     """List a connection's accounts, closed ones included."""
     rows = await conn.fetch(
         """
-        SELECT a.id, a.aggregator_id AS account_ref, a.state = 'open' AS is_open,
+        SELECT a.id, a.aggregator_id AS account_ref, a.state = 'open' AS is_open, a.deleted_at IS NOT NULL AS is_deleted,
                a.delete_hinted_at IS NOT NULL AS is_delete_hinted, a.history_from_on, a.last_pulled_at, a.last_attempted_at,
                (SELECT min(t.transacted_on) FROM transactions t
-                WHERE t.customer_id = $1 AND t.account_id = a.id AND t.state = 'pending') AS oldest_pending_on
+                WHERE t.customer_id = $1 AND t.account_id = a.id AND t.state = 'pending') AS oldest_pending_on,
+               EXISTS (SELECT FROM bank_refreshes b
+                       WHERE b.customer_id = $1 AND b.connection_id = $2 AND b.kind = 'historic' AND b.state <> 'failed'
+                         AND b.refresh_no IS NOT NULL AND b.requested_at >= a.created_at) AS is_history_loaded
         FROM accounts a WHERE a.customer_id = $1 AND a.connection_id = $2 AND a.adopted_into IS NULL ORDER BY a.id
         """,
         customer_id,
@@ -90,9 +96,12 @@ async def lock_account(
     """Add an account, or open it again, or bring it up to date; its row is locked until commit. As listed, it is only locked.
 
     An account that moved to another connection of the same source (a login that was migrated) moves here with its rows.
-    A hint of its deletion that came after the refresh began stays: the next refresh asks.
+    A hint of its deletion that came after the refresh began stays: the next refresh asks. Where it opens again, or moves,
+    its rows are told of as changed. Raises NotFound for one that a person deleted: a listing does not bring it back.
     """
     found = await _find_for_update(conn, lease, target, account_ref)
+    if found is not None and found["deleted_at"] is not None:
+        raise NotFound(f"account {found['id']} was deleted")
     as_listed = (lease.connection_id, "open", None, number_display, type)
     if found is not None and tuple(found[name] for name in _LISTED) == as_listed:
         return _read_locked(found, is_new=False)
@@ -119,13 +128,15 @@ async def lock_account(
         currency,
         target.started_at,
     )
+    if found is not None and (found["state"], found["connection_id"]) != ("open", lease.connection_id):
+        await touch_rows(conn, lease.customer_id, target.client_id, [row["id"]])
     return _read_locked(row, is_new=found is None or found["state"] == "closed")
 
 
 async def _find_for_update(conn: Connection, lease: Lease, target: RefreshTarget, account_ref: str) -> Any:
     return await conn.fetchrow(
         """
-        SELECT id, connection_id, state, delete_hinted_at, number_display, type, last_pulled_at, balance, balance_on,
+        SELECT id, connection_id, state, deleted_at, delete_hinted_at, number_display, type, last_pulled_at, balance, balance_on,
                balance_moved, balance_gap, (SELECT shadow_policy FROM customers WHERE customers.id = $1) AS policy
         FROM accounts
         WHERE customer_id = $1 AND source_id = $2 AND aggregator_id = $3 AND adopted_into IS NULL FOR UPDATE
@@ -153,11 +164,13 @@ def _read_balance(row: Any) -> Balance | None:
 
 
 async def lock_acted_on(conn: Connection, customer_id: CustomerId, account_id: AccountId) -> ActedOn:
-    """Lock one account until commit. Raises NotFound."""
+    """Lock one account until commit. Raises NotFound, also where it, or its client, was deleted."""
     row = await conn.fetchrow(
         """
         SELECT id, client_id, connection_id, state, adopted_into, clock_timestamp() AS locked_at
-        FROM accounts WHERE customer_id = $1 AND id = $2 FOR UPDATE
+        FROM accounts a WHERE customer_id = $1 AND id = $2 AND deleted_at IS NULL AND EXISTS (
+            SELECT FROM clients c WHERE c.customer_id = $1 AND c.id = a.client_id AND c.deleted_at IS NULL)
+        FOR UPDATE
         """,
         customer_id,
         account_id,
@@ -165,6 +178,31 @@ async def lock_acted_on(conn: Connection, customer_id: CustomerId, account_id: A
     if row is None:
         raise NotFound(f"there is no account {account_id}")
     return ActedOn(**row)
+
+
+async def find_balance(conn: Connection, customer_id: CustomerId, account_id: AccountId) -> Balance | None:
+    """Return how an account's balance stands, None where none was ever stated."""
+    row = await conn.fetchrow(
+        "SELECT balance, balance_on, balance_moved, balance_gap FROM accounts WHERE customer_id = $1 AND id = $2",
+        customer_id,
+        account_id,
+    )
+    return None if row is None else _read_balance(row)
+
+
+async def require_account(conn: Connection, customer_id: CustomerId, account_id: AccountId) -> None:
+    """See that there is such an account, and that neither it nor its client was deleted. Raises NotFound."""
+    is_there = await conn.fetchval(
+        """
+        SELECT EXISTS (
+            SELECT FROM accounts a JOIN clients c ON c.customer_id = $1 AND c.id = a.client_id AND c.deleted_at IS NULL
+            WHERE a.customer_id = $1 AND a.id = $2 AND a.deleted_at IS NULL)
+        """,
+        customer_id,
+        account_id,
+    )
+    if not is_there:
+        raise NotFound(f"there is no account {account_id}")
 
 
 async def get_heading(conn: Connection, customer_id: CustomerId, account_id: AccountId) -> tuple[str, str]:
@@ -180,9 +218,14 @@ async def get_heading(conn: Connection, customer_id: CustomerId, account_id: Acc
 async def list_accounts_of(
     conn: Connection, customer_id: CustomerId, transaction_ids: Sequence[TransactionId]
 ) -> dict[TransactionId, AccountId]:
-    """Return which account each of these transactions is on; one that there is not is left out."""
+    """Return which account each of these transactions is on; one that there is not, or that was deleted with it, is left out."""
     rows = await conn.fetch(
-        "SELECT id, account_id FROM transactions WHERE customer_id = $1 AND id = ANY ($2::bigint[]) ORDER BY id",
+        """
+        SELECT t.id, t.account_id FROM transactions t
+        JOIN accounts a ON a.customer_id = $1 AND a.id = t.account_id AND a.deleted_at IS NULL
+        JOIN clients c ON c.customer_id = $1 AND c.id = a.client_id AND c.deleted_at IS NULL
+        WHERE t.customer_id = $1 AND t.id = ANY ($2::bigint[]) ORDER BY t.id
+        """,
         customer_id,
         list(transaction_ids),
     )
@@ -289,17 +332,19 @@ async def mark_closed(
 ) -> tuple[AccountId, ...]:
     """Close accounts that the aggregator no longer has; return those that were open. Erases nothing.
 
-    `at` is now, by Postgres' clock, where None.
+    Their rows are out of view, and told of as changed. `at` is now, by Postgres' clock, where None.
     """
     rows = await conn.fetch(
         """
         UPDATE accounts SET state = 'closed', closed_at = coalesce($3, now()), delete_hinted_at = NULL
-        WHERE customer_id = $1 AND id = ANY ($2::bigint[]) AND state = 'open' RETURNING id
+        WHERE customer_id = $1 AND id = ANY ($2::bigint[]) AND state = 'open' RETURNING id, client_id
         """,
         customer_id,
         list(account_ids),
         at,
     )
+    for client_id in sorted({row["client_id"] for row in rows}):
+        await touch_rows(conn, customer_id, client_id, [row["id"] for row in rows if row["client_id"] == client_id])
     return tuple(sorted(row["id"] for row in rows))
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from bankfeed.db.database import Connection
-from bankfeed.errors import LeaseLost
+from bankfeed.errors import LeaseLost, NotFound
 from bankfeed.model import ClientId, ConnectionId, CustomerId, SourceId
 
 
@@ -43,6 +43,16 @@ class RefreshTarget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EndedRefresh:
+    """A bank refresh that has ended, and how long after somebody asked for it."""
+
+    id: int
+    connection_id: ConnectionId
+    kind: str
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionLine:
     """A connection as an operator looks at it. Ages are seconds; None where it has not happened yet."""
 
@@ -59,21 +69,39 @@ class ConnectionLine:
 
 
 async def upsert_connection(
-    conn: Connection, customer_id: CustomerId, client_id: ClientId, *, source_id: SourceId, login_ref: str
+    conn: Connection,
+    customer_id: CustomerId,
+    client_id: ClientId,
+    *,
+    source_id: SourceId,
+    login_ref: str,
+    added_at: datetime | None = None,
 ) -> ConnectionId:
-    """Add a connection for a login of the aggregator, or open the closed one again. Safe to repeat."""
-    connection_id: ConnectionId = await conn.fetchval(
+    """Add a connection for a login of the aggregator, or open the closed one again. Safe to repeat.
+
+    One that a person deleted is opened only where it, or an account of it, was added after that: at `added_at`. Raises
+    NotFound otherwise, and where the client is deleted.
+    """
+    connection_id: ConnectionId | None = await conn.fetchval(
         """
-        INSERT INTO connections (customer_id, client_id, source_id, aggregator_login_id) VALUES ($1, $2, $3, $4)
+        WITH client AS (
+            SELECT customer_id, id FROM clients WHERE customer_id = $1 AND id = $2 AND deleted_at IS NULL FOR SHARE
+        )
+        INSERT INTO connections AS c (customer_id, client_id, source_id, aggregator_login_id)
+        SELECT customer_id, id, $3, $4 FROM client
         ON CONFLICT (customer_id, source_id, aggregator_login_id) DO UPDATE
-            SET state = CASE connections.state WHEN 'closed' THEN 'active' ELSE connections.state END
+            SET state = CASE c.state WHEN 'closed' THEN 'active' ELSE c.state END, deleted_at = NULL
+            WHERE c.deleted_at IS NULL OR c.deleted_at < $5
         RETURNING id
         """,
         customer_id,
         client_id,
         source_id,
         login_ref,
+        added_at,
     )
+    if connection_id is None:
+        raise NotFound(f"login {login_ref} was deleted")
     return connection_id
 
 
@@ -153,13 +181,15 @@ async def claim_connection(conn: Connection, *, token: UUID, lease_s: float) -> 
     """Claim the connection that is due the longest, as the queue role; None where nothing is due.
 
     `requested` is copied to `claimed`: what is asked from here on causes one more refresh. A claim moves the due time to
-    the lease's end, where an abandoned one is due again.
+    the lease's end, where an abandoned one is due again. What is due of a locked client waits until it is unlocked.
     """
     row = await conn.fetchrow(
         """
         WITH due AS (
-            SELECT customer_id, id FROM connections WHERE handled < requested AND due_at <= now()
-            ORDER BY due_at, customer_id, id LIMIT 1 FOR UPDATE SKIP LOCKED
+            SELECT customer_id, id FROM connections c WHERE handled < requested AND due_at <= now()
+              AND NOT EXISTS (SELECT FROM clients k
+                              WHERE k.customer_id = c.customer_id AND k.id = c.client_id AND k.locked_at IS NOT NULL)
+            ORDER BY due_at, customer_id, id LIMIT 1 FOR UPDATE OF c SKIP LOCKED
         )
         UPDATE connections c SET claimed = requested, lease_token = $1,
             lease_until = now() + make_interval(secs => $2), due_at = now() + make_interval(secs => $2)
@@ -243,19 +273,29 @@ async def lock_leased(conn: Connection, lease: Lease) -> datetime:
     return now
 
 
-async def mark_handled(conn: Connection, lease: Lease, *, update_hours: int) -> None:
-    """Finish a refresh: `claimed` is copied to `handled`, and what was asked meanwhile is due at once."""
-    await conn.execute(
+async def mark_handled(conn: Connection, lease: Lease, *, update_hours: int) -> tuple[EndedRefresh, ...]:
+    """Finish a refresh: `claimed` is copied to `handled`, and what was asked meanwhile is due at once.
+
+    Bank refreshes whose number is handled with it are done; return these.
+    """
+    rows = await conn.fetch(
         """
-        UPDATE connections SET handled = claimed, failures = 0, lease_token = NULL, lease_until = NULL, due_at = now(),
-            last_refresh_at = now(), next_update_at = now() + make_interval(hours => $4)
-        WHERE customer_id = $1 AND id = $2 AND lease_token = $3
+        WITH handled AS (
+            UPDATE connections SET handled = claimed, failures = 0, lease_token = NULL, lease_until = NULL, due_at = now(),
+                last_refresh_at = now(), next_update_at = now() + make_interval(hours => $4)
+            WHERE customer_id = $1 AND id = $2 AND lease_token = $3 RETURNING customer_id, id, handled
+        )
+        UPDATE bank_refreshes b SET state = 'done', finished_at = now(), lease_token = NULL, lease_until = NULL
+        FROM handled h
+        WHERE b.customer_id = $1 AND b.connection_id = $2 AND b.finished_at IS NULL AND b.refresh_no <= h.handled
+        RETURNING b.id, b.connection_id, b.kind::text, extract(epoch FROM now() - b.requested_at)::float8 AS took_s
         """,
         lease.customer_id,
         lease.connection_id,
         lease.token,
         update_hours,
     )
+    return tuple(EndedRefresh(**row) for row in rows)
 
 
 async def mark_failed(conn: Connection, lease: Lease, *, delay_s: float) -> None:

@@ -70,7 +70,7 @@ def check_balance(
     if stand is None:
         return None if stated is None else BalanceCheck(after=stated, is_checked=False)
     pairs = tuple(before_after)
-    newer = tuple(pair for pair in pairs if not _is_older_history(pair, earliest_on))
+    newer = tuple(pair for pair in pairs if not _is_older_history(pair, earliest_on, stand.on))
     if stated is None or stated.on <= stand.on:
         return BalanceCheck(after=carry_on(stand, newer), is_checked=False)
     expected = stand.moved + _moved(pairs, stand.on, stated.on)
@@ -85,6 +85,11 @@ def check_balance(
         return BalanceCheck(after=after, is_checked=True, reason=reason)
     suspects, reason = _explain(after, [row for _, row in pairs if row is not None])
     return BalanceCheck(after=after, is_checked=True, suspects=suspects, reason=reason)
+
+
+def accept_gap(stand: Balance) -> BalanceCheck:
+    """Take the bank's balance as the new start: what the rows did not explain so far is not asked again."""
+    return BalanceCheck(after=replace(stand, gap=Decimal(0)), is_checked=True)
 
 
 def carry_on(stand: Balance, before_after: Pairs) -> Balance:
@@ -110,10 +115,17 @@ def _moved(pairs: Pairs, from_on: date, to_on: date) -> Decimal:
     return moved
 
 
-def _is_older_history(pair: tuple[Known | None, Known | None], earliest_on: date | None) -> bool:
-    """Tell whether a row is new to us only: the window was widened, or the bank serves more than it did."""
+def _is_older_history(pair: tuple[Known | None, Known | None], earliest_on: date | None, stated_on: date) -> bool:
+    """Tell whether a row is new to us only: the window was widened, or the bank serves more than it did.
+
+    One that happened before all that was known and was posted after it was beyond the edge too, unless that is so late that
+    the balance may not have had it.
+    """
     before, after = pair
-    return before is None and after is not None and earliest_on is not None and _posted_on(after) < earliest_on
+    if before is not None or after is None or earliest_on is None:
+        return False
+    is_beyond = after.bank_values.transacted_on < earliest_on and _posted_on(after) < stated_on
+    return is_beyond or _posted_on(after) < earliest_on
 
 
 def _contribution(row: Known | None, on: date) -> Decimal:

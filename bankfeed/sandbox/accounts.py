@@ -36,6 +36,7 @@ class Account:
     `key` names the account behind it at the bank: linking the same login again gives new ids over the same key, and so
     the same movements. `login_key` is shared by the accounts of one login. `opened_on` is where the bank's records
     begin, `served_from_on` where this link's do; `script_at` is when the scripted movements begin, None without them.
+    `loaded_from_on` is where they do since the older history was loaded, None before.
     """
 
     id: int
@@ -50,6 +51,7 @@ class Account:
     opened_on: date
     served_from_on: date
     script_at: datetime | None = None
+    loaded_from_on: date | None = None
 
     @property
     def key(self) -> str:

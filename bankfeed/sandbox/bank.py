@@ -29,6 +29,8 @@ from bankfeed.sandbox.settings import CardSign, When
 from bankfeed.sandbox.wire import account_json, transaction_json
 from bankfeed.sandbox.world import Row, World, cleared_balance, listing
 
+HISTORIC_DAYS = 730
+
 
 @dataclass(slots=True, kw_only=True)
 class Bank:
@@ -146,6 +148,18 @@ class Bank:
         self.save()
         self.tell(news)
         return self.pages.logins[login.id]
+
+    def load_history(self, account: Account) -> Login:
+        """Ask the bank for the last 24 months of an account. Returns its login with its new status."""
+        at = self.clock.tick()
+        news = self._aggregated(self.pages.logins[account.login_id], at)
+        login = self.pages.logins[account.login_id]
+        if not login.status_code:
+            loaded_from_on = account.loaded_from_on or at.date() - timedelta(days=HISTORIC_DAYS)
+            self.pages.accounts[account.id] = replace(account, loaded_from_on=loaded_from_on)
+        self.save()
+        self.tell(news)
+        return login
 
     def run_night(self) -> None:
         """Aggregate every login that the last nightly batch has not seen yet. Safe to repeat."""

@@ -116,12 +116,15 @@ def _is_lost(world: World, account: Account, at: datetime) -> bool:
 
 
 def _served_from(world: World, account: Account, at: datetime) -> date:
-    return max(account.served_from_on, at.date() - timedelta(days=world.served_days))
+    """Return the first day that is listed: older history, once loaded, stays."""
+    return account.loaded_from_on or max(account.served_from_on, at.date() - timedelta(days=world.served_days))
 
 
 def _lives(world: World, account: Account, at: datetime, made: Iterable[Life]) -> Iterator[Life]:
-    # A row may be dated later than its movement's day, so movements from before the edge can still be listed.
-    first_on = max(account.opened_on, _served_from(world, account, at) - timedelta(days=UNSETTLED_DAYS))
+    # A row may be dated later than its movement's day, so movements from before the edge can still be listed. What is before
+    # the opening is in the opening balance.
+    opened_on = min(account.opened_on, account.loaded_from_on or account.opened_on)
+    first_on = max(opened_on, _served_from(world, account, at) - timedelta(days=UNSETTLED_DAYS))
     for on in _days_between(first_on, at.date()):
         yield from lives_of_day(world, account, on)
     yield from script_lives(account)

@@ -185,8 +185,9 @@ async def test_states_tell_what_the_next_pull_needs(
     account_id = (await lock(ground, lease, target)).id
     await superuser.execute(
         "INSERT INTO transactions (customer_id, client_id, account_id, state, amount, transacted_on, description, memo,"
-        " check_number, kind, raw_amount, first_pulled_at, first_pull_id, first_rule, change_no, removed_at)"
-        " SELECT customer_id, client_id, id, stands::transaction_state, 1, on_day::date, '', '', '', '', '', now(), 1, '', 1,"
+        " check_number, kind, raw_amount, first_pulled_at, first_pull_id, first_rule, first_change_no,"
+        " change_no, removed_at)"
+        " SELECT customer_id, client_id, id, stands::transaction_state, 1, on_day::date, '', '', '', '', '', now(), 1, '', 1, 1,"
         " removed_at FROM accounts, (VALUES ('pending', '2026-03-09', NULL), ('pending', '2026-03-12', NULL),"
         " ('removed', '2026-03-01', now())) AS t (stands, on_day, removed_at)"
     )

@@ -9,7 +9,7 @@ from hypothesis import given
 
 from bankfeed.model import Known, Pull, Reported, TransactionId
 from bankfeed.reconcile import Verdict
-from bankfeed.reconcile.balance import Balance, BalanceCheck, carry_on, check_balance
+from bankfeed.reconcile.balance import Balance, BalanceCheck, accept_gap, carry_on, check_balance
 from tests.pure.history import plans, play
 from tests.pure.rows import ACTIVE, PENDING, REMOVED, SHADOW, Store, make_listed, make_pull, make_row, nights
 from tests.pure.test_reconcile_laws import DAYS, FIRST_ON, LAWS, histories
@@ -263,6 +263,17 @@ def test_older_history_moves_no_balance() -> None:
     assert ["0", "50.00", "50.00"] == [str(each.after.gap) for each in found if each is not None]
 
 
+def test_older_history_that_posted_later_moves_no_balance() -> None:
+    """A row from beyond the edge that was posted within what was known is older history too, if the balance was stated since."""
+    before, after = date(2026, 2, 20), date(2026, 2, 26)
+    for posted_on, gap in ((date(2026, 2, 27), "0"), (stand().on, "50.00")):
+        made = make_row(2, "-50.00", 1)
+        beyond = replace(made, bank_values=replace(made.bank_values, transacted_on=before, posted_on=posted_on))
+        found = check_balance(stand(), stated("100.00", DAY_4), [(None, beyond)], earliest_on=after)
+        assert found is not None
+        assert gap == str(found.after.gap)
+
+
 def test_a_late_row_of_a_young_account_moves_the_balance() -> None:
     """A row posted before all that was known counts where the balance moved by it."""
     late = (None, make_row(2, "-50.00", 1))
@@ -293,3 +304,14 @@ def wide(day: int, balance: str, *days: str) -> dict[str, Any]:
     ]
     pull = {"op": "pull", "account": "a", "at": f"2026-03-{day:02}T06:00:00Z", "kind": "full", "complete": True}
     return {**pull, "from": "2026-01-01", "to": f"2026-03-{day:02}", "balance": balance, "transactions": rows}
+
+
+def test_an_accepted_gap_is_not_asked_again() -> None:
+    """The bank's balance is the new start, and what has moved since it goes on counting."""
+    accepted = accept_gap(stand(moved="-5.00", gap="12.34"))
+    assert ("0", "-5.00", (), "") == (
+        str(accepted.after.gap),
+        str(accepted.after.moved),
+        accepted.suspects,
+        accepted.reason,
+    )

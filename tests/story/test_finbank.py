@@ -218,11 +218,12 @@ async def test_institutions_are_found_by_page(partner: Partner) -> None:
     """Institution pages start at a page number; FinBank has its time zone, phone and URL."""
     query = {"search": "finbank", "limit": 2}
     pages = [
-        (await partner.call("GET", "/institution/v2/institutions", params=query | {"start": n}))[1] for n in (1, 2, 3)
+        (await partner.call("GET", "/institution/v2/institutions", params=query | {"start": n}))[1]
+        for n in (1, 2, 3, 4)
     ]
     ids = [institution["id"] for page in pages for institution in page["institutions"]]
-    assert len(set(ids)) == pages[0]["found"] == 5
-    assert [page["moreAvailable"] for page in pages] == [True, True, False]
+    assert len(set(ids)) == pages[0]["found"] == 7
+    assert [page["moreAvailable"] for page in pages] == [True, True, True, False]
     _, body = await partner.call("GET", f"/institution/v2/institutions/{FINBANK_ID}")
     assert body["institution"]["timeZone"] == "America/Denver"
     assert (await partner.call("GET", "/institution/v2/institutions/1"))[1]["code"] == "14006"
@@ -403,6 +404,33 @@ async def test_refresh_aggregates_at_once(partner: Partner) -> None:
     (_, before), (status, after) = await partner.call("GET", path), await partner.call("POST", path)
     assert status == 200
     assert after["accounts"][0]["aggregationSuccessDate"] > before["accounts"][0]["aggregationSuccessDate"]
+
+
+async def test_history_is_loaded_on_request(partner: Partner) -> None:
+    """Loading an account's history shows 24 months of it, asks the bank, and leaves balance and other accounts as they are."""
+    customer_id = await partner.add_customer()
+    linked = await partner.link(customer_id)
+    accounts = f"/aggregation/v1/customers/{customer_id}/accounts"
+    account_id, sibling_id = linked["accounts"]["checking"], linked["accounts"]["savings"]
+    (_, before), rows = await partner.call("GET", accounts), await partner.rows(customer_id, account_id)
+    sibling = await partner.rows(customer_id, sibling_id)
+    assert (204, None) == await partner.call("POST", f"{accounts}/{account_id}/transactions/historic")
+    (_, after), loaded = await partner.call("GET", accounts), await partner.rows(customer_id, account_id)
+    assert len(loaded) > 4 * len(rows)
+    assert {row["id"] for row in rows} <= {row["id"] for row in loaded}
+    assert after["accounts"][0]["aggregationAttemptDate"] > before["accounts"][0]["aggregationAttemptDate"]
+    assert [each["balance"] for each in before["accounts"]] == [each["balance"] for each in after["accounts"]]
+    assert sibling == await partner.rows(customer_id, sibling_id)
+
+
+@pytest.mark.parametrize(("code", "status"), [(185, 203), (187, 203), (103, 500)])
+async def test_history_is_refused(partner: Partner, code: int, status: int) -> None:
+    """A bank that asks a question answers 203, one that refuses 500 with the code."""
+    customer_id = await partner.add_customer()
+    linked = await partner.link(customer_id)
+    await partner.control("POST", f"logins/{linked['institutionLoginId']}/break", {"code": code})
+    path = f"/aggregation/v1/customers/{customer_id}/accounts/{linked['accounts']['checking']}/transactions/historic"
+    assert status == (await partner.call("POST", path))[0]
 
 
 async def test_asynchronous_refresh_is_looked_up(partner: Partner) -> None:

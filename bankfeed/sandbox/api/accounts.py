@@ -9,6 +9,7 @@ from bankfeed.sandbox.api.exchange import BANK, answer, path_id
 from bankfeed.sandbox.book import Login
 from bankfeed.sandbox.refusals import Refusal, aggregation_failed
 
+QUESTIONS = (185, 187)
 CUSTOMER = r"/aggregation/v1/customers/{customer:\d+}"
 
 
@@ -48,10 +49,12 @@ async def refresh_customer(request: web.Request) -> web.Response:
 
 
 async def load_history(request: web.Request) -> web.Response:
-    """Load an account's older history: it was all loaded when the account was linked."""
-    login = request.app[BANK].pages.logins[_account(request).login_id]
-    if login.failing_code:
-        raise aggregation_failed(login.failing_code)
+    """Load an account's older history; 203 where the bank asks a question, which nobody can answer here."""
+    login = request.app[BANK].load_history(_account(request))
+    if login.status_code in QUESTIONS:
+        return web.Response(status=203)
+    if login.status_code:
+        raise aggregation_failed(login.status_code)
     return web.Response(status=204)
 
 

@@ -1,0 +1,180 @@
+"""Bank refreshes: asked for by a person, done by the worker, looked up here until they end.
+
+Nothing here asks an aggregator. `begin_refresh` serves the files of bank accounts and sub-accounts.
+"""
+
+import asyncio
+from datetime import datetime
+from enum import StrEnum
+from time import monotonic
+from typing import Annotated, Final
+
+from msgspec import Meta
+
+from bankfeed.db.bank_account import BankAccount
+from bankfeed.db.bank_refresh import BankRefresh, find_bank_refresh, find_loaded_history, insert_bank_refresh
+from bankfeed.errors import NotFound
+from bankfeed.health import ConnectionState, describe, read_code
+from bankfeed.jobs import Wake
+from ingress.api.call import Call
+from ingress.api.route import Body, Problem, Route, Scope, Wire, conflict
+
+TAG: Final = "Refreshes"
+MAX_WAIT_S: Final = 30
+LOOK_S: Final = 0.25
+LOCKED: Final = {"client_locked": 409, "conflict": 409}
+
+WAITING: Final = "The bank will be asked in a moment."
+ASKING: Final = "The bank is being asked; this may take some minutes."
+FETCHING: Final = "The bank has answered; what is new is being fetched."
+BE_PATIENT: Final = "Nothing: it ends by itself, also when nobody waits for it."
+TRY_LATER: Final = "Try again later; the usual updates go on."
+
+
+class RefreshKind(StrEnum):
+    """What the bank is asked for: what is new, or up to 24 months of history."""
+
+    CURRENT = "current"
+    HISTORIC = "historic"
+
+
+class RefreshState(StrEnum):
+    """How far it is. Done and failed are the end."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class RefreshRow(Wire):
+    """A bank refresh: what was asked for, and what came of it."""
+
+    id: int
+    bank_account_id: int
+    kind: RefreshKind
+    state: RefreshState
+    code: Annotated[int | None, Meta(description="The aggregation status code; see GET /error-codes. None: none came.")]
+    message: Annotated[str, Meta(description="What there is to say of it, in words for people.")]
+    what_to_do: Annotated[str, Meta(description="What a person can do.")]
+    requested_at: datetime
+    asked_at: Annotated[datetime | None, Meta(description="When the aggregator was known to have been asked.")]
+    finished_at: datetime | None
+
+
+class RefreshAnswer(Wire):
+    """One bank refresh."""
+
+    refresh: RefreshRow
+
+
+class RefreshParams(Body):
+    """Which refresh, and how long to wait for its end."""
+
+    refresh_id: Annotated[int, Meta(ge=1, le=2**63 - 1, description="The refresh's id.")]
+    wait_s: Annotated[
+        int, Meta(ge=0, le=MAX_WAIT_S, description="Answer when it has ended, or after so many seconds; 0 at once.")
+    ] = 0
+
+
+class _Room:
+    """How many requests may wait at once: each keeps a connection to Postgres, idle between looks."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+
+_ROOM: Final = _Room()
+
+
+async def get_refresh(call: Call, params: RefreshParams) -> RefreshAnswer:
+    """Answer how a bank refresh stands, once it has ended or the time is over.
+
+    Each look is a statement of its own, and so sees what was committed meanwhile. A third of the connections may wait;
+    where these are taken the answer comes at once, as it is.
+    """
+    until = monotonic() + params.wait_s
+    found = await _get(call, params.refresh_id)
+    if _ROOM.taken >= call.settings.pool_connections // 3:
+        return show_refresh(found)
+    _ROOM.taken += 1
+    try:
+        while found.finished_at is None and monotonic() + LOOK_S <= until:
+            await asyncio.sleep(LOOK_S)
+            found = await _get(call, params.refresh_id)
+    finally:
+        _ROOM.taken -= 1
+    return show_refresh(found)
+
+
+async def begin_refresh(call: Call, account: BankAccount, kind: RefreshKind) -> RefreshAnswer:
+    """Ask for a bank refresh, unless one of that kind runs, or the history was loaded before: then that one is the answer.
+
+    Raises Problem 409 where the client is locked, or the login is closed.
+    """
+    if account.is_client_locked:
+        raise Problem(409, "client_locked", f"the client {account.client_id} is locked; unlock it first")
+    if account.state == ConnectionState.CLOSED:
+        raise conflict("the bank account is no longer linked; link the bank again")
+    if kind is RefreshKind.HISTORIC:
+        loaded = await find_loaded_history(call.conn, call.customer_id, account.id)
+        if loaded is not None:
+            return show_refresh(loaded)
+    found = await insert_bank_refresh(call.conn, call.customer_id, account.id, kind=kind.value, requested_by=call.actor)
+    call.wake(Wake.BANK_REFRESH)
+    return show_refresh(found)
+
+
+def show_refresh(refresh: BankRefresh) -> RefreshAnswer:
+    """Return a bank refresh as it is answered."""
+    message, todo = _say(refresh)
+    return RefreshAnswer(
+        refresh=RefreshRow(
+            id=refresh.id,
+            bank_account_id=refresh.connection_id,
+            kind=RefreshKind(refresh.kind),
+            state=RefreshState(refresh.state),
+            code=refresh.status_code,
+            message=message,
+            what_to_do=todo,
+            requested_at=refresh.requested_at,
+            asked_at=refresh.asked_at,
+            finished_at=refresh.finished_at,
+        )
+    )
+
+
+def _say(refresh: BankRefresh) -> tuple[str, str]:
+    match RefreshState(refresh.state):
+        case RefreshState.WAITING:
+            return WAITING, BE_PATIENT
+        case RefreshState.RUNNING:
+            return ASKING if refresh.refresh_no is None else FETCHING, BE_PATIENT
+        case RefreshState.DONE:
+            meaning = describe(ConnectionState.ACTIVE, refresh.status_code, is_received=True)
+            return meaning.words, meaning.todo
+        case RefreshState.FAILED:
+            return refresh.message, TRY_LATER if refresh.status_code is None else read_code(refresh.status_code).todo
+
+
+async def _get(call: Call, refresh_id: int) -> BankRefresh:
+    found = await find_bank_refresh(call.conn, call.customer_id, refresh_id)
+    if found is None:
+        raise NotFound(f"there is no refresh {refresh_id}")
+    return found
+
+
+ROUTES: Final = (
+    Route(
+        method="GET",
+        path="/refreshes/{refreshId}",
+        handle=get_refresh,
+        summary="How a refresh stands",
+        text="With `waitS` it answers when the refresh has ended, or when that time is over, whatever comes first. Ask again "
+        "until `state` is done or failed. What is done has been fetched too: its transactions are there.",
+        tag=TAG,
+        scope=Scope.ACCOUNTS_READ,
+        params=RefreshParams,
+        answer=RefreshAnswer,
+    ),
+)
