@@ -124,7 +124,7 @@ async def list_shown_transactions(
     rows = await conn.fetch(
         """
         SELECT t.*, t.is_touched OR EXISTS (SELECT FROM ledger_entries e WHERE e.customer_id = $1
-                                           AND e.transaction_id = t.id AND e.state <> 'void') AS has_act
+                                           AND e.transaction_id = t.id) AS has_act
         FROM unnest($2::bigint[]) AS a (id)
         CROSS JOIN LATERAL (
             SELECT t.id, t.account_id, t.state, t.amount, t.transacted_on, t.description, t.shadow_verdict,

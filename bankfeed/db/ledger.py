@@ -25,11 +25,14 @@ class Move:
 async def list_entries(
     conn: Connection, customer_id: CustomerId, ids: Sequence[TransactionId]
 ) -> dict[TransactionId, tuple[str, ...]]:
-    """Return the references of the entries that are on these rows and not void, in the order they were booked."""
+    """Return the references of the entries that are on these rows, in the order they were booked.
+
+    Void ones too: what is still linked was voided because its movement went away, and goes on following it.
+    """
     rows = await conn.fetch(
         """
         SELECT transaction_id, reference FROM ledger_entries
-        WHERE customer_id = $1 AND transaction_id = ANY ($2::bigint[]) AND state <> 'void'
+        WHERE customer_id = $1 AND transaction_id = ANY ($2::bigint[])
         ORDER BY transaction_id, link_no, id
         """,
         customer_id,
@@ -60,7 +63,8 @@ async def move_entries(
                 AS u (reference, from_id, to_id, link_no, entered_on)
         ), moved AS (
             UPDATE ledger_entries e SET transaction_id = move.to_id, link_no = move.link_no FROM move
-            WHERE e.customer_id = $1 AND e.client_id = $2 AND e.reference = move.reference AND e.state <> 'void'
+            WHERE e.customer_id = $1 AND e.client_id = $2 AND e.reference = move.reference
+              AND (e.state <> 'void' OR e.transaction_id IS NOT NULL)
               AND e.transaction_id IS NOT DISTINCT FROM move.from_id
             RETURNING e.reference
         ), made AS (

@@ -5,7 +5,7 @@ However many rows it has, the number of statements is the same. No SQL here: eac
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from bankfeed.db import account, client, doubt, history, ledger, transaction
+from bankfeed.db import account, booking, client, doubt, history, ledger, transaction
 from bankfeed.db.database import Connection
 from bankfeed.db.history import Cause
 from bankfeed.db.ledger import Move
@@ -40,6 +40,7 @@ async def write_changes(
     ids = await _find_new_ids(conn, customer_id, client_id, changes, new, cause)
     await _write_history(conn, customer_id, cause, old, new, ids)
     await _move_entries(conn, customer_id, client_id, changes.rows)
+    await booking.follow_changes(conn, customer_id, client_id, changes.rows)
     if changes.freed_ids:
         await doubt.mark_freed(conn, customer_id, changes.freed_ids, cause=cause)
     if changes.returned_ids:
