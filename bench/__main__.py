@@ -12,7 +12,7 @@ from rich.console import Console
 
 from bankfeed.local import LocalPostgres, LocalRedis, erase
 from bankfeed.runtime import collect_rarely
-from bench import growth, ingress, reconcile, simulated, sync
+from bench import api, api_institutions, growth, ingress, reconcile, simulated, sync
 from bench.ground import Ground, lay_ground
 from bench.machine import describe_machine, find_commit, measure_commit_ms
 from bench.results import Benchmark, Result, make_table, write_results
@@ -23,6 +23,8 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     *growth.BENCHMARKS,
     *simulated.BENCHMARKS,
     *sync.BENCHMARKS,
+    *api.BENCHMARKS,
+    *api_institutions.BENCHMARKS,
 )
 FILE_COLUMNS = 140  # of the table in a file or a pipe
 RESULTS_FILE = Path(__file__).with_name("results.json")

@@ -16,6 +16,7 @@ class Own:
     """The account that an aggregator's id already is. `last_pulled_at` is of the last pull applied, None before one."""
 
     id: AccountId
+    is_deleted: bool
     has_rows: bool
     last_pulled_at: datetime | None
 
@@ -32,7 +33,7 @@ async def find_own(conn: Connection, lease: Lease, *, source_id: SourceId, accou
     """Find the account that an aggregator's id already is, None where it is new."""
     row = await conn.fetchrow(
         """
-        SELECT a.id, a.last_pulled_at,
+        SELECT a.id, a.deleted_at IS NOT NULL AS is_deleted, a.last_pulled_at,
                EXISTS (SELECT FROM transactions t WHERE t.customer_id = $1 AND t.account_id = a.id) AS has_rows
         FROM accounts a
         WHERE a.customer_id = $1 AND a.source_id = $2 AND a.aggregator_id = $3 AND a.adopted_into IS NULL
@@ -113,10 +114,13 @@ async def mark_ref_adopted(
 async def move_account(
     conn: Connection, lease: Lease, account_id: AccountId, *, source_id: SourceId, account_ref: str
 ) -> None:
-    """Give a closed account the login and the id that the aggregator has for it now. It keeps its name and its rows."""
+    """Give a closed account the login and the id that the aggregator has for it now. It keeps its name and its rows.
+
+    One that a person deleted was added again under that id, and is deleted no more.
+    """
     await conn.execute(
         """
-        UPDATE accounts SET connection_id = $3, source_id = $4, aggregator_id = $5
+        UPDATE accounts SET connection_id = $3, source_id = $4, aggregator_id = $5, deleted_at = NULL
         WHERE customer_id = $1 AND id = $2 AND state = 'closed'
         """,
         lease.customer_id,
@@ -145,7 +149,7 @@ async def take_over(conn: Connection, customer_id: CustomerId, older: AccountId,
     await conn.execute(
         """
         UPDATE accounts a SET connection_id = y.connection_id, source_id = y.source_id, aggregator_id = y.aggregator_id,
-            state = 'open', closed_at = NULL, delete_hinted_at = NULL, balance = y.balance, balance_on = y.balance_on,
+            state = 'open', closed_at = NULL, deleted_at = NULL, delete_hinted_at = NULL, balance = y.balance, balance_on = y.balance_on,
             balance_moved = y.balance_moved, balance_gap = y.balance_gap, balance_reason = y.balance_reason,
             balance_suspects = y.balance_suspects, history_from_on = least(a.history_from_on, y.history_from_on),
             last_pulled_at = greatest(a.last_pulled_at, y.last_pulled_at), last_attempted_at = y.last_attempted_at,

@@ -201,10 +201,11 @@ async def insert_transactions(
         """
         INSERT INTO transactions (customer_id, client_id, account_id, first_pull_id, state, amount, transacted_on, posted_on,
             description, memo, check_number, kind, aggregator_id, raw_amount, raw_transacted_at, first_pulled_at, first_rule,
-            activated_at, removed_at, has_joined, change_no)
+            activated_at, removed_at, has_joined, first_change_no, change_no)
         SELECT $1, $2, $3, $4, u.state, u.amount, u.transacted_on, u.posted_on, u.description, u.memo, u.check_number, u.kind,
                u.aggregator_id, u.raw_amount, u.raw_transacted_at, u.first_pulled_at, u.rule,
-               CASE WHEN u.state IN ('active', 'shadow') THEN u.first_pulled_at END, u.removed_at, u.has_joined, u.change_no
+               CASE WHEN u.state IN ('active', 'shadow') THEN u.first_pulled_at END, u.removed_at, u.has_joined, u.change_no,
+               u.change_no
         FROM unnest($5::transaction_state[], $6::numeric[], $7::date[], $8::date[], $9::text[], $10::text[], $11::text[],
                     $12::text[], $13::text[], $14::text[], $15::bigint[], $16::timestamptz[], $17::text[],
                     $18::timestamptz[], $19::boolean[], $20::bigint[])

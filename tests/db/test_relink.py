@@ -7,6 +7,7 @@ import pytest
 
 from bankfeed import acts
 from bankfeed.db import Database
+from bankfeed.db.change import list_changes
 from bankfeed.errors import NotFound
 from bankfeed.jobs import Waker
 from bankfeed.settings import Settings
@@ -116,3 +117,26 @@ async def test_kept_apart_they_are_not_asked_about_again(both: Both) -> None:
     await both.act("keep_apart", doubt.id)
     await both.play([opened("b"), pulled("b", 7)])
     assert [] == (await both.stands())["doubts"]
+
+
+async def test_the_feed_tells_of_an_adoption(both: Both) -> None:
+    """Who follows the changes ends with what is there: rows of the account that opens again, and none of the other."""
+    listed = pulled("a", 4)
+    old = {"id": "old", "status": "active", "amount": "-9.00", "date": "2026-01-15", "description": "RENT"}
+    listed |= {"from": "2026-01-01", "transactions": [*listed["transactions"], old]}  # the other one never has this row
+    await both.play([UNSURE[0], listed, *UNSURE[2:]])
+    before = await read_shown(both, after=0)
+    [doubt] = await acts.list_doubts(both.stored.database, both.stored.tenant.customer_id)
+    await both.act("adopt", doubt.id)
+    told = await read_shown(both, after=max(number for number, _ in before.values()))
+    followed = {row: is_shown for row, (_, is_shown) in (before | told).items()}
+    assert {row: is_shown for row, (_, is_shown) in (await read_shown(both, after=0)).items()} == followed
+    assert [True] * 4 == [is_shown for is_shown in followed.values() if is_shown]
+
+
+async def read_shown(both: Both, *, after: int) -> dict[int, tuple[int, bool]]:
+    """Read the feed: each row's number, and whether it is in view."""
+    tenant = both.stored.tenant
+    async with both.stored.database.tenant(tenant.customer_id) as conn:
+        rows = await list_changes(conn, tenant.customer_id, tenant.client_id, after=after, since=0, limit=1_000)
+    return {row["id"]: (row["change_no"], row["is_shown"]) for row in rows}

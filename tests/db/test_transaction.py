@@ -279,7 +279,7 @@ async def test_an_update_reaches_its_own_account_only(ground: Ground, book: Book
 
 
 async def test_a_persons_acts_are_read(book: Book, superuser: asyncpg.Connection) -> None:
-    """Entries that are not void in the order they were booked, a lock, a deletion, a split and a verdict."""
+    """Entries in the order they were booked, void ones that are still linked too, a lock, a deletion, a split and a verdict."""
     await book.add(make_known("x"))
     [row] = await book.known()
     await superuser.execute(
@@ -298,7 +298,9 @@ async def test_a_persons_acts_are_read(book: Book, superuser: asyncpg.Connection
     )
     await book.change(acted)
     assert [acted] == await book.known()
-    await superuser.execute("UPDATE ledger_entries SET state = 'void' WHERE reference = 'b'")
+    await superuser.execute("UPDATE ledger_entries SET state = 'void', voided_at = now() WHERE reference = 'b'")
+    assert [acted] == await book.known()
+    await superuser.execute("UPDATE ledger_entries SET transaction_id = NULL WHERE reference = 'b'")
     assert [("a",)] == [each.entries for each in await book.known()]
     await book.change(row)
     assert [replace(row, state=ACTIVE, entries=("a",))] == await book.known()
