@@ -2,7 +2,8 @@
 
 Hand-over (c): an attempt and its delivery's next state in one transaction. The schedule is bankfeed/schedule.py's, asked
 about the moment of the claim by Postgres' clock: nothing here reads a clock. A shutdown, a lost lease and a disabled
-endpoint are no attempts.
+endpoint are no attempts. An attempt that a person asked for is beside the schedule: it uses up no slot, and what follows
+is what would have followed anyway.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from worker.context import Context
 from worker.post import Post
 
 BATCH_DELIVERIES = 10
+ENDED_DELIVERIES = 1_000  # of a deleted endpoint, in one transaction
 LEASE_MARGIN_S = 10  # a claim is not renewed: it lasts the attempt, and this for what is read before and written after
 
 
@@ -83,8 +85,13 @@ class _Try:
         self.token = token
 
     async def run(self) -> None:
-        if self.claimed.attempts > RETRIES or is_over(self.claimed.first_attempt_at, self.claimed.claimed_at):
-            await self._record_failed(None)
+        is_by_hand = self.claimed.is_by_hand and self.parcel.is_endpoint_active
+        if self.parcel.is_endpoint_deleted:
+            await self._end()
+        elif not is_by_hand and (
+            self.claimed.attempts > RETRIES or is_over(self.claimed.first_attempt_at, self.claimed.claimed_at)
+        ):
+            await self._record_failed(None, reason="the schedule is over")
         elif not self.parcel.is_endpoint_active:
             await self._skip()
         else:
@@ -97,8 +104,8 @@ class _Try:
             outcome = "delivered"
             async with self.context.database.tenant(self.claimed.customer_id) as conn:
                 await delivery.mark_delivered(conn, self.claimed, attempt, token=self.token)
-            metrics.DELIVERY_ATTEMPT.observe(self.claimed.attempts + 1)
-        elif due_at is None or self.claimed.attempts == RETRIES:
+            metrics.DELIVERY_ATTEMPT.observe(self.claimed.attempt_no)
+        elif due_at is None or self.claimed.slots_used > RETRIES:
             outcome = "failed"
             await self._record_failed(attempt)
         else:
@@ -108,9 +115,18 @@ class _Try:
         reach(Failpoint.AFTER_ATTEMPT)
         self._count(attempt, outcome)
 
-    async def _record_failed(self, attempt: Attempt | None) -> None:
+    async def _record_failed(self, attempt: Attempt | None, *, reason: str = "") -> None:
         async with self.context.database.tenant(self.claimed.customer_id) as conn:
-            await delivery.mark_failed(conn, self.claimed, attempt, token=self.token)
+            await delivery.mark_failed(conn, self.claimed, attempt, token=self.token, reason=reason)
+
+    async def _end(self) -> None:
+        """Fail a delivery whose endpoint was deleted, and with it others of that endpoint; then hurry those left over."""
+        reason = delivery.ENDPOINT_DELETED
+        async with self.context.database.tenant(self.claimed.customer_id) as conn:
+            await delivery.mark_failed(conn, self.claimed, None, token=self.token, reason=reason)
+            await delivery.end_deliveries(
+                conn, self.claimed.customer_id, self.claimed.endpoint_id, limit=ENDED_DELIVERIES, reason=reason
+            )
 
     async def _skip(self) -> None:
         """Let a slot of a disabled endpoint pass: no attempt, and the next slot is looked at when it comes.
@@ -120,7 +136,7 @@ class _Try:
         due_at = self._next_due_at()
         has_waited_long = self.claimed.is_first and is_over(self.claimed.created_at, self.claimed.claimed_at)
         if due_at is None or has_waited_long:
-            await self._record_failed(None)
+            await self._record_failed(None, reason="the endpoint was disabled")
             return
         async with self.context.database.queue() as conn:
             await delivery.give_back(conn, self.claimed, token=self.token, due_at=due_at)
@@ -137,7 +153,7 @@ class _Try:
             delivery_id=self.claimed.delivery_id,
             endpoint_id=self.claimed.endpoint_id,
             event_type=self.parcel.event_type,
-            attempt=self.claimed.attempts + 1,
+            attempt=self.claimed.attempt_no,
             outcome=outcome,
             status=attempt.status,
             error=attempt.error,

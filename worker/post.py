@@ -10,14 +10,15 @@ from typing import Self
 import aiohttp
 
 from bankfeed import __version__
+from bankfeed.addresses import Network
 from bankfeed.db.delivery import Attempt, Parcel
 from bankfeed.settings import Settings
 from bankfeed.signing import build_headers
-from worker.guard import Network, guarded_socket
+from worker.guard import guarded_socket
 
 CONNECT_S = 5
 ANSWER_BYTES = 65_536
-KEPT_CHARS = 500
+KEPT_CHARS = 1_000
 
 
 class Post:
@@ -51,7 +52,7 @@ class Post:
 
     async def _send(self, parcel: Parcel, at: datetime) -> tuple[int | None, str, str]:
         try:
-            headers = build_headers([parcel.secret], message_id=str(parcel.event_id), at=at, body=parcel.body)
+            headers = build_headers(parcel.secrets, message_id=str(parcel.event_id), at=at, body=parcel.body)
         except ValueError:
             return None, "the endpoint's secret cannot be used", ""
         session = self._sessions["https" if parcel.url.startswith("https:") else "http"]

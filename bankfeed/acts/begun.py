@@ -1,11 +1,11 @@
 """An act under way: its transaction, and the account under its lock. What the act is, the other files say."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from bankfeed.db import Connection, Database, account, act, event, history, plan_for_bulk, transaction
+from bankfeed.db import Connection, Tenants, account, act, event, history, plan_for_bulk, transaction
 from bankfeed.db.account import ActedOn
 from bankfeed.db.history import Cause
 from bankfeed.db.plan import write_changes
@@ -33,6 +33,13 @@ class Begun:
         if not rows:
             raise _missing(row_id)
         return rows[0]
+
+    async def list_rows(self, row_ids: Sequence[TransactionId]) -> tuple[Known, ...]:
+        """Read rows of the account as they are now, in order of id. Raises NotFound."""
+        rows = await transaction.list_rows(self.conn, self.customer_id, self.account.id, row_ids)
+        if missing := sorted({*row_ids} - {row.id for row in rows}):
+            raise _missing(missing[0])
+        return rows
 
     async def get_standing(self, row_id: TransactionId) -> Known:
         """Read the row that one stands in now: itself, or the one that it was merged into. Raises NotFound."""
@@ -77,7 +84,7 @@ class Begun:
 
 @asynccontextmanager
 async def begin(
-    database: Database, customer_id: CustomerId, *row_ids: TransactionId, actor: str, at: datetime | None
+    database: Tenants, customer_id: CustomerId, *row_ids: TransactionId, actor: str, at: datetime | None
 ) -> AsyncIterator[Begun]:
     """Open the transaction of an act on rows of one account, under its lock. Raises NotFound, ActRefused."""
     async with database.tenant(customer_id) as conn:

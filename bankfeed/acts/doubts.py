@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from bankfeed.acts.begun import Begun, lock
-from bankfeed.db import Connection, Database, account, client, doubt, relink, transaction
+from bankfeed.db import Connection, Tenants, account, change, client, doubt, relink, transaction
 from bankfeed.db.doubt import OpenDoubt
 from bankfeed.errors import ActRefused
 from bankfeed.model import AccountId, ActId, CustomerId, DoubtId, EventType, TransactionId
@@ -11,14 +11,14 @@ from bankfeed.reconcile import Changes, Verdict, acts, adoption
 from bankfeed.reconcile.changes import ActKind
 
 
-async def list_doubts(database: Database, customer_id: CustomerId) -> tuple[OpenDoubt, ...]:
+async def list_doubts(database: Tenants, customer_id: CustomerId) -> tuple[OpenDoubt, ...]:
     """List what waits for a person's answer, the oldest first."""
     async with database.tenant(customer_id) as conn:
         return await doubt.list_open_doubts(conn, customer_id)
 
 
 async def decide(
-    database: Database,
+    database: Tenants,
     customer_id: CustomerId,
     doubt_id: DoubtId,
     choice_id: TransactionId,
@@ -39,7 +39,7 @@ async def decide(
 
 
 async def keep_apart(
-    database: Database, customer_id: CustomerId, doubt_id: DoubtId, *, actor: str, at: datetime | None = None
+    database: Tenants, customer_id: CustomerId, doubt_id: DoubtId, *, actor: str, at: datetime | None = None
 ) -> ActId:
     """Answer a doubt about an account: it is another one than the earlier. Raises NotFound."""
     async with database.tenant(customer_id) as conn:
@@ -48,7 +48,7 @@ async def keep_apart(
 
 
 async def adopt(
-    database: Database, customer_id: CustomerId, doubt_id: DoubtId, *, actor: str, at: datetime | None = None
+    database: Tenants, customer_id: CustomerId, doubt_id: DoubtId, *, actor: str, at: datetime | None = None
 ) -> ActId:
     """Answer a doubt about an account: it is the earlier one, which opens again and takes its rows. That is final.
 
@@ -108,3 +108,4 @@ async def _move(begun: Begun, younger: AccountId, news: tuple[TransactionId, ...
     await relink.move_doubts(conn, customer_id, younger, into=older)
     await relink.mark_adopted(conn, customer_id, younger, into=older)
     await relink.take_over(conn, customer_id, older, younger=younger)
+    await change.touch_rows(conn, customer_id, begun.account.client_id, [older])  # it is open again

@@ -4,16 +4,16 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
 
-from bankfeed.acts.begun import begin
-from bankfeed.db import Database
-from bankfeed.errors import ActRefused
-from bankfeed.model import ActId, CustomerId, Known, TransactionId
+from bankfeed.acts.begun import begin, lock
+from bankfeed.db import Tenants, account
+from bankfeed.errors import ActRefused, NotFound
+from bankfeed.model import AccountId, ActId, CustomerId, Known, TransactionId
 from bankfeed.reconcile import Changes, acts
 from bankfeed.reconcile.changes import ActKind
 
 
 async def link(
-    database: Database,
+    database: Tenants,
     customer_id: CustomerId,
     row_id: TransactionId,
     entry: str,
@@ -28,7 +28,7 @@ async def link(
 
 
 async def unlink(
-    database: Database,
+    database: Tenants,
     customer_id: CustomerId,
     row_id: TransactionId,
     entry: str,
@@ -50,21 +50,52 @@ async def unlink(
 
 
 async def mark_reconciled(
-    database: Database, customer_id: CustomerId, row_id: TransactionId, *, actor: str, at: datetime | None = None
+    database: Tenants, customer_id: CustomerId, row_id: TransactionId, *, actor: str, at: datetime | None = None
 ) -> ActId:
     """Lock a row's values: what people see stays, whatever the bank says."""
     return await _act(database, customer_id, row_id, ActKind.RECONCILE, acts.mark_reconciled, actor=actor, at=at)
 
 
 async def unmark_reconciled(
-    database: Database, customer_id: CustomerId, row_id: TransactionId, *, actor: str, at: datetime | None = None
+    database: Tenants, customer_id: CustomerId, row_id: TransactionId, *, actor: str, at: datetime | None = None
 ) -> ActId:
     """Unlock a row: it shows what the bank says now."""
     return await _act(database, customer_id, row_id, ActKind.UNRECONCILE, acts.unmark_reconciled, actor=actor, at=at)
 
 
+async def mark_all_reconciled(
+    database: Tenants,
+    customer_id: CustomerId,
+    row_ids: Sequence[TransactionId],
+    *,
+    actor: str,
+    at: datetime | None = None,
+) -> tuple[ActId, ...]:
+    """Lock the values of rows of any accounts, all of them or none: one act for each account. Raises NotFound.
+
+    Accounts are locked by id, before any change counter; then they are written client by client, so that two who lock
+    several counters never wait in a ring.
+    """
+    async with database.tenant(customer_id) as conn:
+        homes = await account.list_accounts_of(conn, customer_id, row_ids)
+        if missing := sorted({*row_ids} - homes.keys()):
+            raise NotFound(f"there is no transaction {missing[0]}")
+        rows_of: dict[AccountId, list[TransactionId]] = {}
+        for row_id, account_id in sorted(homes.items()):
+            rows_of.setdefault(account_id, []).append(row_id)
+        begun = [await lock(conn, customer_id, account_id, actor=actor, at=at) for account_id in sorted(rows_of)]
+        return tuple(
+            [
+                await each.record(
+                    ActKind.RECONCILE, acts.mark_all_reconciled(await each.list_rows(rows_of[each.account.id]))
+                )
+                for each in sorted(begun, key=lambda each: (each.account.client_id, each.account.id))
+            ]
+        )
+
+
 async def delete(
-    database: Database, customer_id: CustomerId, row_id: TransactionId, *, actor: str, at: datetime | None = None
+    database: Tenants, customer_id: CustomerId, row_id: TransactionId, *, actor: str, at: datetime | None = None
 ) -> ActId:
     """Take a row out of view for good, whatever the bank lists."""
     async with begin(database, customer_id, row_id, actor=actor, at=at) as begun:
@@ -73,14 +104,14 @@ async def delete(
 
 
 async def restore(
-    database: Database, customer_id: CustomerId, row_id: TransactionId, *, actor: str, at: datetime | None = None
+    database: Tenants, customer_id: CustomerId, row_id: TransactionId, *, actor: str, at: datetime | None = None
 ) -> ActId:
     """Bring a deleted row back, in the state that the bank lists it in now."""
     return await _act(database, customer_id, row_id, ActKind.RESTORE, acts.restore, actor=actor, at=at)
 
 
 async def split(
-    database: Database,
+    database: Tenants,
     customer_id: CustomerId,
     row_id: TransactionId,
     into: Sequence[Decimal],
@@ -95,28 +126,28 @@ async def split(
 
 
 async def unsplit(
-    database: Database, customer_id: CustomerId, row_id: TransactionId, *, actor: str, at: datetime | None = None
+    database: Tenants, customer_id: CustomerId, row_id: TransactionId, *, actor: str, at: datetime | None = None
 ) -> ActId:
     """Book a row whole again."""
     return await _act(database, customer_id, row_id, ActKind.UNSPLIT, acts.unsplit, actor=actor, at=at)
 
 
 async def confirm_shadow(
-    database: Database, customer_id: CustomerId, row_id: TransactionId, *, actor: str, at: datetime | None = None
+    database: Tenants, customer_id: CustomerId, row_id: TransactionId, *, actor: str, at: datetime | None = None
 ) -> ActId:
     """Say that a row which the bank no longer lists is gone indeed."""
     return await _act(database, customer_id, row_id, ActKind.CONFIRM, acts.confirm_shadow, actor=actor, at=at)
 
 
 async def reject_shadow(
-    database: Database, customer_id: CustomerId, row_id: TransactionId, *, actor: str, at: datetime | None = None
+    database: Tenants, customer_id: CustomerId, row_id: TransactionId, *, actor: str, at: datetime | None = None
 ) -> ActId:
     """Say that a row which the bank no longer lists did happen: it stays in view."""
     return await _act(database, customer_id, row_id, ActKind.REJECT, acts.reject_shadow, actor=actor, at=at)
 
 
 async def merge(
-    database: Database,
+    database: Tenants,
     customer_id: CustomerId,
     keep_id: TransactionId,
     drop_id: TransactionId,
@@ -131,7 +162,7 @@ async def merge(
 
 
 async def unmerge(
-    database: Database, customer_id: CustomerId, drop_id: TransactionId, *, actor: str, at: datetime | None = None
+    database: Tenants, customer_id: CustomerId, drop_id: TransactionId, *, actor: str, at: datetime | None = None
 ) -> ActId:
     """Part a row from the one that a person merged it into; the entries that moved then go back."""
     async with begin(database, customer_id, drop_id, actor=actor, at=at) as begun:
@@ -145,7 +176,7 @@ async def unmerge(
 
 
 async def _act(
-    database: Database,
+    database: Tenants,
     customer_id: CustomerId,
     row_id: TransactionId,
     kind: ActKind,

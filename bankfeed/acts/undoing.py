@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from bankfeed.acts.begun import Begun, begin, lock
-from bankfeed.db import Database, account, act, doubt, history, pull
+from bankfeed.db import Tenants, account, act, doubt, history, pull
 from bankfeed.db.history import Cause
 from bankfeed.errors import ActRefused
 from bankfeed.model import ActId, CustomerId, EventType, FeedKind, PullId, TransactionId
@@ -13,7 +13,7 @@ from bankfeed.reconcile.undo import Lived
 
 
 async def undo_act(
-    database: Database, customer_id: CustomerId, act_id: ActId, *, actor: str, at: datetime | None = None
+    database: Tenants, customer_id: CustomerId, act_id: ActId, *, actor: str, at: datetime | None = None
 ) -> ActId:
     """Take back an act, the last one on each of its rows; a doubt that it answered is open again. Raises NotFound."""
     async with database.tenant(customer_id) as conn:
@@ -31,7 +31,7 @@ async def undo_act(
 
 
 async def undo_match(
-    database: Database, customer_id: CustomerId, row_id: TransactionId, *, actor: str, at: datetime | None = None
+    database: Tenants, customer_id: CustomerId, row_id: TransactionId, *, actor: str, at: datetime | None = None
 ) -> ActId:
     """Part a row from the reported one that it was last matched with, and tell subscribers. Raises NotFound."""
     async with begin(database, customer_id, row_id, actor=actor, at=at) as begun:
@@ -43,7 +43,7 @@ async def undo_match(
 
 
 async def undo_pull(
-    database: Database, customer_id: CustomerId, pull_id: PullId, *, actor: str, at: datetime | None = None
+    database: Tenants, customer_id: CustomerId, pull_id: PullId, *, actor: str, at: datetime | None = None
 ) -> ActId:
     """Take back all that a pull changed, and tell subscribers. The next refresh lists all history, and takes the balance anew.
 

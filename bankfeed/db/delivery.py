@@ -8,11 +8,14 @@ from uuid import UUID
 from bankfeed.db.database import Connection
 from bankfeed.model import CustomerId, DeliveryId, EndpointId
 
+ENDPOINT_DELETED = "the endpoint was deleted"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedDelivery:
     """A delivery that this worker may attempt. `attempts` were made before; `first_attempt_at` is committed already.
 
+    `is_by_hand`: a person asked for this attempt, which is beside the schedule's; `extra_attempts` of those were made.
     `claimed_at` is Postgres' clock too: the moment to ask the schedule about, whatever this process's clock says.
     """
 
@@ -24,16 +27,28 @@ class ClaimedDelivery:
     attempts: int
     first_attempt_at: datetime
     claimed_at: datetime
+    extra_attempts: int = 0
+    is_by_hand: bool = False
 
     @property
     def is_first(self) -> bool:
         """Tell whether the schedule begins with this claim: no earlier one may have come to its call."""
         return self.first_attempt_at == self.claimed_at
 
+    @property
+    def attempt_no(self) -> int:
+        """Number the attempt that this claim is for, the extra ones counted."""
+        return self.attempts + self.extra_attempts + 1
+
+    @property
+    def slots_used(self) -> int:
+        """Count the schedule's attempts once this one was made."""
+        return self.attempts if self.is_by_hand else self.attempts + 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parcel:
-    """What an attempt sends, and where to."""
+    """What an attempt sends, and where to. `previous_secret` signs too while a rotated one overlaps, else None."""
 
     delivery_id: DeliveryId
     event_id: UUID
@@ -42,6 +57,13 @@ class Parcel:
     url: str = field(repr=False)
     secret: str = field(repr=False)
     is_endpoint_active: bool
+    previous_secret: str | None = field(default=None, repr=False)
+    is_endpoint_deleted: bool = False
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """List the secrets that sign, the current one first."""
+        return (self.secret,) if self.previous_secret is None else (self.secret, self.previous_secret)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +105,7 @@ async def claim_deliveries(
             first_attempt_at = coalesce(q.first_attempt_at, $4, now())
         FROM due WHERE q.customer_id = due.customer_id AND q.delivery_id = due.delivery_id
         RETURNING q.customer_id, q.delivery_id, q.endpoint_id, q.outbox_id, q.created_at, q.attempts, q.first_attempt_at,
-                  coalesce($4, now()) AS claimed_at
+                  coalesce($4, now()) AS claimed_at, q.extra_attempts, q.is_by_hand
         """,
         token,
         lease_s,
@@ -99,7 +121,9 @@ async def list_parcels(
     """Read what to send for one customer's claimed deliveries, in one statement."""
     rows = await conn.fetch(
         """
-        SELECT u.delivery_id, e.event_id, e.event_type, e.body, p.url, p.secret, p.state = 'active' AS is_endpoint_active
+        SELECT u.delivery_id, e.event_id, e.event_type, e.body, p.url, p.secret, p.state = 'active' AS is_endpoint_active,
+               CASE WHEN p.previous_secret_until > now() THEN p.previous_secret END AS previous_secret,
+               p.deleted_at IS NOT NULL AS is_endpoint_deleted
         FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::timestamptz[])
              AS u (delivery_id, endpoint_id, outbox_id, created_at)
         JOIN events e ON e.customer_id = $1 AND e.id = u.outbox_id AND e.created_at = u.created_at
@@ -119,17 +143,23 @@ async def mark_delivered(
     conn: Connection, delivery: ClaimedDelivery, attempt: Attempt, *, token: UUID, now: datetime | None = None
 ) -> bool:
     """Record the attempt that succeeded; the delivery is final. False where the lease went to another worker."""
-    return await _finish(conn, delivery, token, "delivered", now, attempt)
+    return await _finish(conn, delivery, token, "delivered", now, attempt, "")
 
 
 async def mark_failed(
-    conn: Connection, delivery: ClaimedDelivery, attempt: Attempt | None, *, token: UUID, now: datetime | None = None
+    conn: Connection,
+    delivery: ClaimedDelivery,
+    attempt: Attempt | None,
+    *,
+    token: UUID,
+    reason: str = "",
+    now: datetime | None = None,
 ) -> bool:
-    """Record the last attempt, or that there will be none; the delivery is final.
+    """Record the last attempt, or that there will be none and for what `reason`; the delivery is final.
 
     A delivery that was never attempted ends without `first_attempt_at`. False where the lease went to another worker.
     """
-    return await _finish(conn, delivery, token, "failed", now, attempt)
+    return await _finish(conn, delivery, token, "failed", now, attempt, reason)
 
 
 async def _finish(
@@ -139,6 +169,7 @@ async def _finish(
     state: str,
     now: datetime | None,
     attempt: Attempt | None,
+    reason: str,
 ) -> bool:
     gone = await conn.fetchval(
         """
@@ -147,7 +178,7 @@ async def _finish(
             RETURNING first_attempt_at, created_at
         )
         UPDATE deliveries d SET state = $4, first_attempt_at = nullif(gone.first_attempt_at, $6),
-            finished_at = coalesce($5, now())
+            finished_at = coalesce($5, now()), reason = $7
         FROM gone WHERE d.customer_id = $1 AND d.id = $2 AND d.created_at = gone.created_at AND d.state = 'waiting'
         RETURNING true
         """,
@@ -157,6 +188,7 @@ async def _finish(
         state,
         now,
         delivery.claimed_at if attempt is None else None,
+        reason,
     )
     if gone and attempt is not None:
         await _insert_attempt(conn, delivery, attempt)
@@ -169,13 +201,16 @@ async def mark_waiting(
     """Record an attempt that failed and when the next one is due; False where the lease went to another worker."""
     kept = await conn.fetchval(
         """
-        UPDATE delivery_queue SET lease_token = NULL, lease_until = NULL, due_at = $4, attempts = attempts + 1
+        UPDATE delivery_queue SET lease_token = NULL, lease_until = NULL, due_at = $4, attempts = $5,
+            extra_attempts = $6, is_by_hand = false
         WHERE customer_id = $1 AND delivery_id = $2 AND lease_token = $3 RETURNING true
         """,
         delivery.customer_id,
         delivery.delivery_id,
         token,
         due_at,
+        delivery.slots_used,
+        delivery.extra_attempts + delivery.is_by_hand,
     )
     if kept:
         await _insert_attempt(conn, delivery, attempt)
@@ -203,6 +238,52 @@ async def give_back(
     )
 
 
+async def end_deliveries(
+    conn: Connection, customer_id: CustomerId, endpoint_id: EndpointId, *, limit: int, reason: str
+) -> int:
+    """Fail deliveries of an endpoint that wait and are not being attempted, the oldest first; return how many.
+
+    Where more than `limit` wait, one of those left is made due at once: whoever claims it goes on.
+    """
+    ended: int = await conn.fetchval(
+        """
+        WITH gone AS (
+            DELETE FROM delivery_queue WHERE customer_id = $1 AND delivery_id IN (
+                SELECT delivery_id FROM delivery_queue
+                WHERE customer_id = $1 AND endpoint_id = $2 AND (lease_until IS NULL OR lease_until < now())
+                ORDER BY outbox_id, delivery_id LIMIT $3 FOR UPDATE SKIP LOCKED)
+            RETURNING delivery_id, created_at, first_attempt_at
+        ), ended AS (
+            UPDATE deliveries d SET state = 'failed', first_attempt_at = gone.first_attempt_at, finished_at = now(),
+                reason = $4
+            FROM gone WHERE d.customer_id = $1 AND d.id = gone.delivery_id AND d.created_at = gone.created_at
+            RETURNING 1
+        )
+        SELECT count(*) FROM ended
+        """,
+        customer_id,
+        endpoint_id,
+        limit,
+        reason,
+    )
+    if ended == limit:
+        await _hurry_one(conn, customer_id, endpoint_id)
+    return ended
+
+
+async def _hurry_one(conn: Connection, customer_id: CustomerId, endpoint_id: EndpointId) -> None:
+    await conn.execute(
+        """
+        UPDATE delivery_queue SET due_at = now() WHERE customer_id = $1 AND delivery_id IN (
+            SELECT delivery_id FROM delivery_queue
+            WHERE customer_id = $1 AND endpoint_id = $2 AND (lease_until IS NULL OR lease_until < now())
+            ORDER BY outbox_id, delivery_id LIMIT 1 FOR UPDATE SKIP LOCKED)
+        """,
+        customer_id,
+        endpoint_id,
+    )
+
+
 async def _insert_attempt(conn: Connection, delivery: ClaimedDelivery, attempt: Attempt) -> None:
     await conn.execute(
         """
@@ -212,7 +293,7 @@ async def _insert_attempt(conn: Connection, delivery: ClaimedDelivery, attempt: 
         """,
         delivery.customer_id,
         delivery.delivery_id,
-        delivery.attempts + 1,
+        delivery.attempt_no,
         attempt.started_at,
         delivery.created_at,
         attempt.duration_ms,

@@ -6,7 +6,8 @@ ids and read as they are now, so that nothing outlives values that are erased.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -14,7 +15,17 @@ import msgspec
 from bankfeed.db.database import Connection
 from bankfeed.db.history import Cause
 from bankfeed.errors import NotFound
-from bankfeed.model import AccountId, ActId, CustomerId, DoubtId, Known, PullId, TransactionId
+from bankfeed.model import (
+    AccountId,
+    ActId,
+    ClientId,
+    CustomerId,
+    DoubtId,
+    Known,
+    PullId,
+    TransactionId,
+    TransactionState,
+)
 from bankfeed.reconcile.changes import ActKind, Doubt, Rule
 
 
@@ -34,6 +45,38 @@ class OpenDoubt:
     reason: str
     raised_at: datetime
     before: Known | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A row to choose from, as it is now."""
+
+    id: TransactionId
+    account_id: AccountId
+    state: TransactionState
+    amount: Decimal
+    transacted_on: date
+    posted_on: date | None
+    description: str
+    memo: str
+    check_number: str
+    is_deleted: bool
+    merged_into: TransactionId | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedAccount:
+    """An account that a doubt is about, as it is now."""
+
+    id: AccountId
+    client_id: ClientId
+    name: str
+    number_display: str
+    type: str
+    currency: str
+    state: str
+    closed_at: datetime | None
+    balance: Decimal | None
 
 
 async def insert_doubts(
@@ -110,6 +153,64 @@ async def list_open_doubts(conn: Connection, customer_id: CustomerId) -> tuple[O
         customer_id,
     )
     return tuple(_read_doubt(row) for row in rows)
+
+
+async def list_doubts(
+    conn: Connection, customer_id: CustomerId, *, client_id: ClientId | None = None, after: int = 0, limit: int
+) -> tuple[OpenDoubt, ...]:
+    """List what waits for a person's answer, of all clients or of one, the oldest first, of ids above `after`."""
+    rows = await conn.fetch(
+        """
+        SELECT d.id, d.account_id, d.transaction_id, d.earlier_account_id, d.candidates, d.rule, d.reason, d.raised_at,
+               d.pull_id, c.before
+        FROM doubts d
+        JOIN accounts h ON h.customer_id = $1 AND h.id = d.account_id AND h.deleted_at IS NULL
+        JOIN clients l ON l.customer_id = $1 AND l.id = h.client_id AND l.deleted_at IS NULL
+        LEFT JOIN LATERAL (
+            SELECT before FROM transaction_changes
+            WHERE customer_id = $1 AND transaction_id = d.transaction_id AND (pull_id = d.pull_id OR act_id = d.act_id)
+            ORDER BY change_no DESC LIMIT 1) c ON true
+        WHERE d.customer_id = $1 AND d.decided_at IS NULL AND d.id > $3 AND ($2::bigint IS NULL OR h.client_id = $2)
+        ORDER BY d.id LIMIT $4
+        """,
+        customer_id,
+        client_id,
+        after,
+        limit,
+    )
+    return tuple(_read_doubt(row) for row in rows)
+
+
+async def list_candidates(
+    conn: Connection, customer_id: CustomerId, ids: Sequence[TransactionId]
+) -> dict[TransactionId, Candidate]:
+    """Read the rows that doubts are about, and those to choose from, as they are now."""
+    rows = await conn.fetch(
+        """
+        SELECT id, account_id, state, amount, transacted_on, posted_on, description, memo, check_number,
+               deleted_at IS NOT NULL AS is_deleted, merged_into
+        FROM transactions WHERE customer_id = $1 AND id = ANY ($2::bigint[]) ORDER BY id
+        """,
+        customer_id,
+        list(ids),
+    )
+    return {row["id"]: Candidate(**dict(row) | {"state": TransactionState(row["state"])}) for row in rows}
+
+
+async def list_asked_accounts(
+    conn: Connection, customer_id: CustomerId, ids: Sequence[AccountId]
+) -> dict[AccountId, AskedAccount]:
+    """Read the accounts that doubts are about."""
+    rows = await conn.fetch(
+        """
+        SELECT id, client_id, coalesce(nullif(own_name, ''), name) AS name, number_display, type, currency, state,
+               closed_at, balance
+        FROM accounts WHERE customer_id = $1 AND id = ANY ($2::bigint[]) ORDER BY id
+        """,
+        customer_id,
+        list(ids),
+    )
+    return {row["id"]: AskedAccount(**row) for row in rows}
 
 
 async def get_open_doubt(conn: Connection, customer_id: CustomerId, doubt_id: DoubtId) -> OpenDoubt:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 
 import msgspec
@@ -22,6 +22,32 @@ class TakenPull:
     account_id: AccountId
     kind: FeedKind
     outcome: str
+    undone_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPull:
+    """A pull as people see it: when, of which days, and what came of it. `balance_gap` is None where nothing was checked."""
+
+    id: PullId
+    account_id: AccountId
+    at: datetime
+    kind: FeedKind
+    from_on: date
+    to_on: date
+    outcome: str
+    reason: str
+    attempted_at: datetime | None
+    reported_rows: int
+    added_rows: int
+    updated_rows: int
+    posted_rows: int
+    shadowed_rows: int
+    returned_rows: int
+    removed_rows: int
+    balance: Decimal | None
+    balance_on: date | None
+    balance_gap: Decimal | None
     undone_at: datetime | None
 
 
@@ -147,6 +173,26 @@ async def get_pull(conn: Connection, customer_id: CustomerId, pull_id: PullId) -
     if row is None:
         raise NotFound(f"there is no pull {pull_id}")
     return TakenPull(**dict(row) | {"kind": FeedKind(row["kind"])})
+
+
+async def list_pulls(
+    conn: Connection, customer_id: CustomerId, account_id: AccountId, *, before: datetime | None = None, limit: int
+) -> tuple[StoredPull, ...]:
+    """List the pulls of an account, the newest first, from before `before`."""
+    rows = await conn.fetch(
+        """
+        SELECT id, account_id, at, kind, from_on, to_on, outcome, reason, attempted_at, reported_rows, added_rows,
+               updated_rows, posted_rows, shadowed_rows, returned_rows, removed_rows, balance, balance_on, balance_gap,
+               undone_at
+        FROM pulls WHERE customer_id = $1 AND account_id = $2 AND ($3::timestamptz IS NULL OR at < $3)
+        ORDER BY at DESC LIMIT $4
+        """,
+        customer_id,
+        account_id,
+        before,
+        limit,
+    )
+    return tuple(StoredPull(**dict(row) | {"kind": FeedKind(row["kind"])}) for row in rows)
 
 
 async def mark_pull_undone(conn: Connection, customer_id: CustomerId, pull_id: PullId, *, at: datetime) -> None:

@@ -35,6 +35,13 @@ def mark_reconciled(row: Known) -> Changes:
     return plan(ActKind.RECONCILE, (row, replace(row, is_reconciled=True)))
 
 
+def mark_all_reconciled(rows: Sequence[Known]) -> Changes:
+    """Lock the values of several rows of an account, or of none where one of them does not fit."""
+    for row in rows:
+        _require_there(row)
+    return plan(ActKind.RECONCILE, *((row, replace(row, is_reconciled=True)) for row in rows))
+
+
 def unmark_reconciled(row: Known) -> Changes:
     """Unlock a row: it shows what the bank says now."""
     return plan(ActKind.UNRECONCILE, (row, unlocked(row)))

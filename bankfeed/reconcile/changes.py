@@ -82,6 +82,7 @@ class ActKind(StrEnum):
     UNDO_ACT = "undo_act"
     UNDO_MATCH = "undo_match"
     UNDO_PULL = "undo_pull"
+    ACCEPT_GAP = "accept_gap"
 
 
 RULE_WORDS: dict[Rule, str] = {
@@ -125,6 +126,7 @@ ACT_WORDS: dict[ActKind, str] = {
     ActKind.UNDO_ACT: "a person took back an act",
     ActKind.UNDO_MATCH: "a person took back a match",
     ActKind.UNDO_PULL: "a person took back a pull",
+    ActKind.ACCEPT_GAP: "a person took the bank's balance as it is",
 }
 """Each act in words."""
 

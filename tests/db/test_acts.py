@@ -226,7 +226,9 @@ async def test_a_void_entry_is_in_nobodys_way(both: Both, superuser: asyncpg.Con
     await acts.link(database, customer_id, LUIGI, "L1", actor=ACTOR)
     linked = await acts.link(database, customer_id, LUIGI, "L2", actor=ACTOR)
     parts = await acts.split(database, customer_id, LUIGI, (Decimal(-20), Decimal(-4)), actor=ACTOR)
-    await superuser.execute("UPDATE ledger_entries SET state = 'void' WHERE reference = 'L1'")
+    await superuser.execute(
+        "UPDATE ledger_entries SET state = 'void', voided_at = now(), transaction_id = NULL WHERE reference = 'L1'"
+    )
     for act_id in (parts, linked):
         await acts.undo_act(database, customer_id, act_id, actor=ACTOR)
     [row] = [life.row for life in (await both.stored.end(ShadowPolicy.HIDE)).lives if life.row.id == LUIGI]

@@ -144,3 +144,11 @@ def test_an_act_that_does_not_fit_is_refused(refused: object, text: str) -> None
     """The error says what was expected and what came."""
     with pytest.raises(ActRefused, match=text.replace("(", r"\(")):
         refused()  # type: ignore[operator]
+
+
+def test_all_are_reconciled_or_none() -> None:
+    """One plan for many rows; one that was deleted refuses it."""
+    first, second, done = make_row(1), make_row(2), make_row(3, is_reconciled=True)
+    assert [1, 2] == [change.after.id for change in acts.mark_all_reconciled([first, second, done]).rows]
+    with pytest.raises(ActRefused, match="row 4"):
+        acts.mark_all_reconciled([first, make_row(4, deleted_at=AT)])
