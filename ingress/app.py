@@ -11,8 +11,11 @@ from bankfeed.jobs import Waker, open_redis
 from bankfeed.logs import get_logger
 from bankfeed.runtime import Readiness, add_probes, connect_with_patience, listen, until_stopped, wait_for_stop
 from bankfeed.settings import Settings
+from ingress.api.catalogue import Catalogue
+from ingress.api.door import Api
 from ingress.console import Console
 from ingress.intake import Intake
+from ingress.passwords import Passwords
 from ingress.sources import Sources
 from ingress.webhooks import Webhooks
 
@@ -29,11 +32,15 @@ class Ingress:
         self.settings = settings
         self.readiness = Readiness()
         self.webhooks = Webhooks(settings)
-        self.console = Console(settings)
+        self.passwords = Passwords()
+        self.console = Console(settings, self.passwords)
+        self.catalogue = Catalogue(settings)
+        self.api = Api(settings)
         self.app = web.Application(client_max_size=settings.body_bytes)
         add_probes(self.app, self.readiness)
         self.webhooks.add_routes(self.app)
         self.console.add_routes(self.app)
+        self.api.add_routes(self.app)
         self._runner: web.AppRunner | None = None
         self._database: Database | None = None
         self._waker: Waker | None = None
@@ -68,6 +75,8 @@ class Ingress:
         self._committing = asyncio.create_task(self._intake.run(), name="group commit")
         self.webhooks.open(Sources(database), self._intake)
         self.console.open(database)
+        self.catalogue.open(database)
+        self.api.open(database, self._waker, self.passwords, self.catalogue)
         self.readiness.is_started = True
         get_logger().info("ingress.ready", host=self.settings.host, port=self.settings.port)
 
@@ -81,6 +90,7 @@ class Ingress:
         if self._runner is not None:
             await self._runner.cleanup()
         await self.webhooks.close()
+        await self.catalogue.close()
         if self._waker is not None:
             await self._waker.close()
         if self._database is not None:

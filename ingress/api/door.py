@@ -1,0 +1,260 @@
+"""The API's door: each request is let in, done in one transaction, written to the audit log, and answered in the envelope.
+
+The order: whose token, how many requests, the text read, then in the transaction: the caller, its scope, the idempotency
+key, the handler, the audit line, the kept answer. Nothing is answered before the commit; a stream alone is sent while its
+transaction is open.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from time import monotonic
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+from aiohttp import web
+
+from bankfeed import metrics
+from bankfeed.db import Connection, Database
+from bankfeed.db.audit import insert_audit
+from bankfeed.errors import BankfeedError, Unauthorized, Unavailable
+from bankfeed.jobs import Waker
+from bankfeed.logs import get_logger
+from bankfeed.settings import Settings
+from ingress.api.answers import HEADERS, Answer, make_answer, make_refusal, to_response
+from ingress.api.call import Call, Services
+from ingress.api.caller import Caller
+from ingress.api.catalogue import Catalogue
+from ingress.api.cross import Cross
+from ingress.api.docs import Docs
+from ingress.api.entrance import enter, read_token
+from ingress.api.limits import Allowance, Limits
+from ingress.api.lines import Line
+from ingress.api.once import HEADER as ONCE
+from ingress.api.once import Once
+from ingress.api.reading import decode_body, read_body, read_params, read_version
+from ingress.api.route import Body, Problem, Route, Stream
+from ingress.api.routes import ROUTES
+from ingress.passwords import Passwords
+from ingress.remote import find_remote
+
+PREFIX: Final = "/api/v1"
+MAX_TARGET_CHARS: Final = 200
+READ_S: Final = 30.0  # that a reader of a stream may take for a piece of it
+
+
+class Api:
+    """The REST API. Until `open` is called every answer is 503."""
+
+    def __init__(self, settings: Settings, *, routes: tuple[Route, ...] = ROUTES) -> None:
+        self._settings = settings
+        self._routes = routes
+        self._limits = Limits(settings.calls_per_minute)
+        self._strangers = Line(settings.pool_connections)
+        self._streams = Line(settings.pool_connections)
+        self._cross = Cross(settings.cors_origins)
+        self._services: Services | None = None
+        self._waker: Waker | None = None
+
+    def open(self, database: Database, waker: Waker, passwords: Passwords, catalogue: Catalogue) -> None:
+        """Begin to answer."""
+        self._services = Services(database=database, passwords=passwords, catalogue=catalogue)
+        self._waker = waker
+
+    def add_routes(self, app: web.Application) -> None:
+        """Serve every route and their description, and say in the API's own words that there is no other."""
+        Docs(self._routes, prefix=PREFIX).add_routes(app)
+        for route in self._routes:
+            app.router.add_route(route.method, PREFIX + route.path, self._serve(route))
+        app.router.add_route("*", PREFIX + "/{tail:.*}", self._refuse_unknown)
+
+    def _serve(self, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def serve(request: web.Request) -> web.StreamResponse:
+            began = monotonic()
+            asked = _Asked(self, route, request)
+            response = await asked.answer()
+            metrics.API_REQUESTS.labels(route.name, f"{response.status // 100}xx").inc()
+            metrics.API_SECONDS.labels(route.name).observe(monotonic() - began)
+            return response
+
+        return serve
+
+    async def _refuse_unknown(self, request: web.Request) -> web.StreamResponse:
+        if preflight := self._cross.answer_preflight(request):
+            return preflight
+        methods = sorted({route.method for route in self._routes if _fits(PREFIX + route.path, request.path)})
+        problem = (
+            Problem(
+                405, "method_not_allowed", f"expected {' or '.join(methods)}", headers={"Allow": ", ".join(methods)}
+            )
+            if methods
+            else Problem(404, "not_found", f"there is no {request.path[:200]}; see {PREFIX}/openapi.json")
+        )
+        request_id = uuid4()
+        return await to_response(
+            make_refusal(problem, request_id), request, {"X-Request-Id": str(request_id), **self._cross.allow(request)}
+        )
+
+
+def _fits(pattern: str, path: str) -> bool:
+    parts, wanted = path.split("/"), pattern.split("/")
+    return len(parts) == len(wanted) and all(
+        want == part or (want.startswith("{") and part) for part, want in zip(parts, wanted, strict=True)
+    )
+
+
+class _Asked:
+    """One request on its way through the door."""
+
+    def __init__(self, api: Api, route: Route, request: web.Request) -> None:
+        self._api = api
+        self._route = route
+        self._request = request
+        self._request_id = uuid4()
+        self._settings = api._settings  # noqa: SLF001 - a part of the door
+        self._remote = find_remote(request, self._settings.trusted_proxies)
+        self._headers = {"X-Request-Id": str(self._request_id), **api._cross.allow(request)}  # noqa: SLF001
+
+    async def answer(self) -> web.StreamResponse:
+        """Answer the request, whatever happens."""
+        try:
+            return await self._try()
+        except BankfeedError as error:
+            return await self._refuse(error)
+        except Exception:  # noqa: BLE001 - the very top of a request; aiohttp's own answer may show a traceback
+            get_logger().exception("api.failed", operation=self._route.name, request_id=str(self._request_id))
+            return await self._refuse(BankfeedError())
+
+    async def _refuse(self, error: BankfeedError) -> web.StreamResponse:
+        answer = make_refusal(error, self._request_id)
+        get_logger().info(
+            "api.refused",
+            operation=self._route.name,
+            status=answer.status,
+            reason=type(error).__name__,
+            request_id=str(self._request_id),
+        )
+        return await to_response(answer, self._request, self._headers)
+
+    async def _try(self) -> web.StreamResponse:
+        services, waker = self._api._services, self._api._waker  # noqa: SLF001
+        if services is None or waker is None:
+            raise Unavailable("starting")
+        token_sha256 = read_token(self._request.headers, environment=self._settings.environment)
+        is_public = self._route.scope is None
+        # Where anybody may come, a made-up token must not be an allowance of its own.
+        self._take_allowance(None if is_public else token_sha256)
+        raw = await read_body(self._request, limit_s=self._settings.body_s)
+        params = read_params(self._route, path=self._request.match_info, query=self._request.query.items())
+        body = decode_body(
+            self._route,
+            raw,
+            content_type=self._request.content_type,
+            version=read_version(self._request.headers.get("If-Match")),
+        )
+        wakes = set()
+        async with self._wait_in_line(params), services.database.transaction(services.database.app_pool) as conn:
+            try:
+                caller = await enter(conn, self._route, token_sha256, environment=self._settings.environment)
+            except Unauthorized:
+                self._take_allowance(None)  # guessing tokens is bounded by where it comes from
+                raise
+            call = self._make_call(services, conn, caller, params)
+            done = await self._do(call, params, body, raw)
+            if isinstance(done, Stream):
+                return await self._send(call, done)
+            wakes = call.wakes
+        for kind in wakes:
+            waker.wake(kind)
+        return await to_response(done, self._request, self._headers)
+
+    def _wait_in_line(self, params: Body) -> AbstractAsyncContextManager[None]:
+        """Wait for a place where the request will hold its connection for long."""
+        if self._route.scope is None:
+            return self._api._strangers.wait()  # noqa: SLF001
+        if self._route.streams and getattr(params, "stream", True):
+            return self._api._streams.wait()  # noqa: SLF001
+        return nullcontext()
+
+    def _take_allowance(self, token_sha256: bytes | None) -> None:
+        name = token_sha256 or f"remote {self._remote}"
+        allowance: Allowance = self._api._limits.take(name)  # noqa: SLF001
+        self._headers |= allowance.headers
+        if allowance.wait_s:
+            raise Problem(429, "rate_limited", f"expected at most {allowance.limit} requests a minute")
+
+    def _make_call(self, services: Services, conn: Connection, caller: Caller, params: Body) -> Call:
+        ids = [
+            f"{name}={value}"
+            for name, value in zip(params.__struct_encode_fields__, _values(params), strict=True)
+            if name.endswith("Id") and value is not None
+        ]
+        return Call(
+            caller=caller,
+            conn=conn,
+            settings=self._settings,
+            services=services,
+            request_id=self._request_id,
+            remote=self._remote,
+            target=" ".join(ids)[:MAX_TARGET_CHARS],
+        )
+
+    async def _do(self, call: Call, params: Body, body: Body | None, raw: bytes) -> Answer | Stream:
+        """Do what is asked, once for each key, with its line in the audit log."""
+        once = self._find_once(call, raw)
+        if once is not None and (kept := await once.find_answer(call.conn)) is not None:
+            return kept
+        given = (params,) if self._route.body is None else (params, body)
+        found = await self._route.handle(call, *given)
+        if isinstance(found, Stream):
+            return found
+        await _note(call.conn, call, self._route)
+        answer = make_answer(self._route, found, self._request.rel_url)
+        if once is not None:
+            await once.keep(call.conn, answer)
+        return answer
+
+    def _find_once(self, call: Call, raw: bytes) -> Once | None:
+        key = self._request.headers.get(ONCE)
+        if key is None or self._route.method != "POST":
+            return None
+        return Once(call.caller, self._route, key, self._request.raw_path.encode() + b"\n" + raw)
+
+    async def _send(self, call: Call, stream: Stream) -> web.StreamResponse:
+        """Send a stream while its transaction is open. Raises nothing once the first byte is out: then it breaks off.
+
+        Its line in the audit log is committed at the end, also where the reader left. One that stops reading is left in its turn.
+        """
+        await _note(call.conn, call, self._route)
+        headers = {**HEADERS, **self._headers, **stream.headers, "Content-Type": stream.content_type}
+        response = web.StreamResponse(headers=headers)
+        await response.prepare(self._request)
+        try:
+            async for chunk in stream.chunks:
+                async with asyncio.timeout(READ_S):
+                    await response.write(chunk)
+            await response.write_eof()
+        except (ConnectionError, TimeoutError, BankfeedError) as error:
+            get_logger().info("api.broken_off", operation=self._route.name, reason=type(error).__name__)
+            if (transport := self._request.transport) is not None:
+                transport.abort()  # who reads sees that the end is missing
+        return response
+
+
+def _values(params: Body) -> list[Any]:
+    return [getattr(params, name) for name in params.__struct_fields__]
+
+
+async def _note(conn: Connection, call: Call, route: Route) -> None:
+    """Write who did what; what a public route did it notes itself, for whoever the caller turned out to be."""
+    if route.scope is None:
+        return
+    await insert_audit(
+        conn,
+        call.customer_id,
+        actor=call.actor,
+        action=route.name,
+        target=call.target,
+        remote=call.remote,
+        request_id=UUID(str(call.request_id)),
+    )
