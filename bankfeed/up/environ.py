@@ -15,6 +15,7 @@ EVERYWHERE: Final = ("0.0.0.0", "::", "")  # noqa: S104 - recognised, not listen
 USUAL: Final = {
     "BANKFEED_GRACE_S": "3",  # Ctrl-C stops everything within seconds
     "BANKFEED_LEASE_S": "15",  # what a kill -9 left unfinished is taken up again soon
+    "BANKFEED_REGISTRATION": "open",  # whoever tries the API begins with POST /register
 }
 PARTNER_ID: Final = "2445583946651"
 OF_FINBANK: Final = "BANKFEED_FINBANK_"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bankfeed.settings import ROOT
 
+QUICKSTART = "docs/quickstart.py"
 EXAMPLE = "deploy/examples/ledgersync-account-added.txt"
 
 
@@ -31,6 +32,7 @@ class Notice:
         command = self._command()
         return (
             f"ingress   {self.ingress_url}",
+            f"rest api  {self.ingress_url}/api/v1/docs",
             f"webhooks  {self.ledgersync_address}",
             f"          {self.finicity_address}  (signed: X-Finicity-Signature)",
             f"metrics   {self.ingress_url}/metrics  {self.worker_url}/metrics",
@@ -42,10 +44,18 @@ class Notice:
             "Try next, in another terminal:",
             f"  {command} listen    # see the webhooks that a subscriber gets, each verified",
             f"  {command} status    # see the connections, and what waits",
+            *self._quickstart(),
             f"  curl --data-binary @{shlex.quote(_shown(ROOT / EXAMPLE))} {self.ledgersync_address}",
             "",
             f"ready after {self.seconds:.1f} s; Ctrl-C stops everything and keeps the data",
         )
+
+    def _quickstart(self) -> tuple[str, ...]:
+        """Return the line that runs the API's example, where the password is known."""
+        if self.password is None:
+            return ()
+        python, example = (shlex.quote(_shown(path)) for path in (Path(sys.executable), ROOT / QUICKSTART))
+        return (f"  {python} {example} {self.ingress_url} {self.email} {self.password}",)
 
     def _command(self) -> str:
         script = Path(sys.executable).with_name("bankfeed")

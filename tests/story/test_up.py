@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import select
 import shlex
 import shutil
@@ -289,6 +290,19 @@ def test_the_login_is_in_the_database(up: Up) -> None:
     _, email, password = next(line.split() for line in up.lines if line.startswith("login"))
     hashed = up.query("SELECT password_hash FROM find_user($1)", email, user="BANKFEED_DATABASE_URL")
     assert PasswordHasher().verify(hashed, password)
+
+
+def test_the_quickstart_copies_and_follows_the_demo(up: Up) -> None:
+    """The example of the Python client signs in with the printed login, copies all, asks the bank, and sees what came."""
+    _, email, password = next(line.split() for line in up.lines if line.startswith("login"))
+    command = [sys.executable, "docs/quickstart.py", up.url, email, password]
+    done = subprocess.run(command, cwd=ROOT, env=up.environ, capture_output=True, timeout=90, check=False)
+    said = done.stdout.decode()
+    assert 0 == done.returncode, done.stderr.decode()
+    assert "Demo Client: 1 bank accounts" in said
+    assert re.search(r"copied [1-9]\d* transactions", said)
+    assert "refreshed" in said
+    assert "since then" in said
 
 
 def test_a_second_one_in_the_same_folder_is_refused(up: Up) -> None:
