@@ -46,8 +46,8 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def postgres(folder: Path) -> Iterator[LocalPostgres]:
-    """A Postgres of our own; without fsync, because no test here pulls the plug of the machine."""
-    with LocalPostgres(folder, settings={"fsync": "off"}) as server:
+    """A Postgres of our own; without fsync, because no test pulls the plug, and with passwords that are quick to check."""
+    with LocalPostgres(folder, settings={"fsync": "off", "scram_iterations": "1"}) as server:
         yield server
 
 

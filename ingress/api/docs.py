@@ -1,5 +1,6 @@
 """The API's description, for programs (openapi.json) and for people (a page made from it). Public, and the same for all."""
 
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
@@ -21,20 +22,37 @@ PAGE_HEADERS: Final = {
 
 
 class Docs:
-    """The description, made once when the process starts."""
+    """The description, made when it is first asked for."""
 
     def __init__(self, routes: tuple[Route, ...], *, prefix: str) -> None:
+        self._routes = routes
         self._prefix = prefix
-        described = make_openapi(routes, version=find_version(), prefix=prefix)
-        self._json = orjson.dumps(described, option=orjson.OPT_INDENT_2)
-        self._page = render(described).encode()
-        self._style = (FOLDER / "docs.css").read_bytes()
+
+    @cached_property
+    def described(self) -> dict[str, Any]:
+        """The whole description, as JSON values."""
+        return make_openapi(self._routes, version=find_version(), prefix=self._prefix)
+
+    @cached_property
+    def json(self) -> bytes:
+        """The description for programs."""
+        return orjson.dumps(self.described, option=orjson.OPT_INDENT_2)
+
+    @cached_property
+    def page(self) -> bytes:
+        """The description for people."""
+        return render(self.described).encode()
+
+    @cached_property
+    def style(self) -> bytes:
+        """How the page looks."""
+        return (FOLDER / "docs.css").read_bytes()
 
     def add_routes(self, app: web.Application) -> None:
         """Serve the three files."""
-        app.router.add_get(f"{self._prefix}/openapi.json", self._answer(lambda: self._json, "application/json"))
-        app.router.add_get(f"{self._prefix}/docs", self._answer(lambda: self._page, "text/html"))
-        app.router.add_get(f"{self._prefix}/docs.css", self._answer(lambda: self._style, "text/css"))
+        app.router.add_get(f"{self._prefix}/openapi.json", self._answer(lambda: self.json, "application/json"))
+        app.router.add_get(f"{self._prefix}/docs", self._answer(lambda: self.page, "text/html"))
+        app.router.add_get(f"{self._prefix}/docs.css", self._answer(lambda: self.style, "text/css"))
 
     def _answer(self, find: Any, content_type: str) -> Any:
         async def answer(_: web.Request) -> web.Response:

@@ -2,12 +2,12 @@
 
 The order: whose token, how many requests, the text read, then in the transaction: the caller, its scope, the idempotency
 key, the handler, the audit line, the kept answer. Nothing is answered before the commit; a stream alone is sent while its
-transaction is open.
+transaction is open, and its audit line is committed first.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import nullcontext
 from time import monotonic
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -29,7 +29,7 @@ from ingress.api.cross import Cross
 from ingress.api.docs import Docs
 from ingress.api.entrance import enter, read_token
 from ingress.api.limits import Allowance, Limits
-from ingress.api.lines import Line
+from ingress.api.lines import Line, Streams
 from ingress.api.once import HEADER as ONCE
 from ingress.api.once import Once
 from ingress.api.reading import decode_body, read_body, read_params, read_version
@@ -41,6 +41,7 @@ from ingress.remote import find_remote
 PREFIX: Final = "/api/v1"
 MAX_TARGET_CHARS: Final = 200
 READ_S: Final = 30.0  # that a reader of a stream may take for a piece of it
+STREAM_S: Final = 600.0  # that a stream may take
 
 
 class Api:
@@ -51,7 +52,7 @@ class Api:
         self._routes = routes
         self._limits = Limits(settings.calls_per_minute)
         self._strangers = Line(settings.pool_connections)
-        self._streams = Line(settings.pool_connections)
+        self._streams = Streams(settings.pool_connections)
         self._cross = Cross(settings.cors_origins)
         self._services: Services | None = None
         self._waker: Waker | None = None
@@ -114,19 +115,29 @@ class _Asked:
         self._settings = api._settings  # noqa: SLF001 - a part of the door
         self._remote = find_remote(request, self._settings.trusted_proxies)
         self._headers = {"X-Request-Id": str(self._request_id), **api._cross.allow(request)}  # noqa: SLF001
+        self._begun: web.StreamResponse | None = None  # the stream whose first bytes are out
 
     async def answer(self) -> web.StreamResponse:
         """Answer the request, whatever happens."""
         try:
             return await self._try()
-        except BankfeedError as error:
-            return await self._refuse(error)
-        except Exception:  # noqa: BLE001 - the very top of a request; aiohttp's own answer may show a traceback
+        except (BankfeedError, ConnectionError, TimeoutError) as error:
+            return self._break_off(error) or await self._refuse(error)
+        except Exception as error:  # noqa: BLE001 - the very top of a request; aiohttp's own answer may show a traceback
             get_logger().exception("api.failed", operation=self._route.name, request_id=str(self._request_id))
-            return await self._refuse(BankfeedError())
+            return self._break_off(error) or await self._refuse(error)
 
-    async def _refuse(self, error: BankfeedError) -> web.StreamResponse:
-        answer = make_refusal(error, self._request_id)
+    def _break_off(self, error: Exception) -> web.StreamResponse | None:
+        """End a stream that cannot go on, so that its reader sees that the end is missing; None where none has begun."""
+        if self._begun is None:
+            return None
+        get_logger().info("api.broken_off", operation=self._route.name, reason=type(error).__name__)
+        if (transport := self._request.transport) is not None:
+            transport.abort()
+        return self._begun
+
+    async def _refuse(self, error: Exception) -> web.StreamResponse:
+        answer = make_refusal(error if isinstance(error, BankfeedError) else BankfeedError(), self._request_id)
         get_logger().info(
             "api.refused",
             operation=self._route.name,
@@ -152,29 +163,49 @@ class _Asked:
             content_type=self._request.content_type,
             version=read_version(self._request.headers.get("If-Match")),
         )
+        if self._route.streams and getattr(params, "stream", True):
+            return await self._stream(services, params, token_sha256)
         wakes = set()
-        async with self._wait_in_line(params), services.database.transaction(services.database.app_pool) as conn:
-            try:
-                caller = await enter(conn, self._route, token_sha256, environment=self._settings.environment)
-            except Unauthorized:
-                self._take_allowance(None)  # guessing tokens is bounded by where it comes from
-                raise
-            call = self._make_call(services, conn, caller, params)
+        line = self._api._strangers.wait() if is_public else nullcontext()  # noqa: SLF001
+        async with line, services.database.transaction(services.database.app_pool) as conn:
+            call = await self._enter(services, conn, params, token_sha256)
             done = await self._do(call, params, body, raw)
-            if isinstance(done, Stream):
-                return await self._send(call, done)
             wakes = call.wakes
         for kind in wakes:
             waker.wake(kind)
         return await to_response(done, self._request, self._headers)
 
-    def _wait_in_line(self, params: Body) -> AbstractAsyncContextManager[None]:
-        """Wait for a place where the request will hold its connection for long."""
-        if self._route.scope is None:
-            return self._api._strangers.wait()  # noqa: SLF001
-        if self._route.streams and getattr(params, "stream", True):
-            return self._api._streams.wait()  # noqa: SLF001
-        return nullcontext()
+    async def _stream(self, services: Services, params: Body, token_sha256: bytes | None) -> web.StreamResponse:
+        """Answer with a stream, while its transaction is open. Its line in the audit log is committed before the first byte.
+
+        Streams have a share of the connections, and a customer few of these; one that is not read is left.
+        """
+        async with services.database.transaction(services.database.app_pool) as conn:
+            call = await self._enter(services, conn, params, token_sha256)
+            await _note(call, self._route)
+        async with (
+            self._api._streams.wait(call.customer_id),  # noqa: SLF001
+            services.database.transaction(services.database.app_pool) as conn,
+        ):
+            call = await self._enter(services, conn, params, token_sha256)
+            stream: Stream = await self._route.handle(call, params)
+            headers = {**HEADERS, **self._headers, **stream.headers, "Content-Type": stream.content_type}
+            self._begun = web.StreamResponse(headers=headers)
+            await self._begun.prepare(self._request)
+            async with asyncio.timeout(STREAM_S):
+                async for chunk in stream.chunks:
+                    async with asyncio.timeout(READ_S):
+                        await self._begun.write(chunk)
+                await self._begun.write_eof()
+        return self._begun
+
+    async def _enter(self, services: Services, conn: Connection, params: Body, token_sha256: bytes | None) -> Call:
+        try:
+            caller = await enter(conn, self._route, token_sha256, environment=self._settings.environment)
+        except Unauthorized:
+            self._take_allowance(None)  # guessing tokens is bounded by where it comes from
+            raise
+        return self._make_call(services, conn, caller, params)
 
     def _take_allowance(self, token_sha256: bytes | None) -> None:
         name = token_sha256 or f"remote {self._remote}"
@@ -199,16 +230,15 @@ class _Asked:
             target=" ".join(ids)[:MAX_TARGET_CHARS],
         )
 
-    async def _do(self, call: Call, params: Body, body: Body | None, raw: bytes) -> Answer | Stream:
-        """Do what is asked, once for each key, with its line in the audit log."""
+    async def _do(self, call: Call, params: Body, body: Body | None, raw: bytes) -> Answer:
+        """Do what is asked, once for each key, with its line in the audit log; a repeat has a line too."""
         once = self._find_once(call, raw)
         if once is not None and (kept := await once.find_answer(call.conn)) is not None:
+            await _note(call, self._route)
             return kept
         given = (params,) if self._route.body is None else (params, body)
         found = await self._route.handle(call, *given)
-        if isinstance(found, Stream):
-            return found
-        await _note(call.conn, call, self._route)
+        await _note(call, self._route)
         answer = make_answer(self._route, found, self._request.rel_url)
         if once is not None:
             await once.keep(call.conn, answer)
@@ -218,39 +248,20 @@ class _Asked:
         key = self._request.headers.get(ONCE)
         if key is None or self._route.method != "POST":
             return None
-        return Once(call.caller, self._route, key, self._request.raw_path.encode() + b"\n" + raw)
-
-    async def _send(self, call: Call, stream: Stream) -> web.StreamResponse:
-        """Send a stream while its transaction is open. Raises nothing once the first byte is out: then it breaks off.
-
-        Its line in the audit log is committed at the end, also where the reader left. One that stops reading is left in its turn.
-        """
-        await _note(call.conn, call, self._route)
-        headers = {**HEADERS, **self._headers, **stream.headers, "Content-Type": stream.content_type}
-        response = web.StreamResponse(headers=headers)
-        await response.prepare(self._request)
-        try:
-            async for chunk in stream.chunks:
-                async with asyncio.timeout(READ_S):
-                    await response.write(chunk)
-            await response.write_eof()
-        except (ConnectionError, TimeoutError, BankfeedError) as error:
-            get_logger().info("api.broken_off", operation=self._route.name, reason=type(error).__name__)
-            if (transport := self._request.transport) is not None:
-                transport.abort()  # who reads sees that the end is missing
-        return response
+        who = self._remote if self._route.scope is None else call.actor
+        return Once(call.customer_id, who, self._route, key, self._request.raw_path.encode() + b"\n" + raw)
 
 
 def _values(params: Body) -> list[Any]:
     return [getattr(params, name) for name in params.__struct_fields__]
 
 
-async def _note(conn: Connection, call: Call, route: Route) -> None:
+async def _note(call: Call, route: Route) -> None:
     """Write who did what; what a public route did it notes itself, for whoever the caller turned out to be."""
     if route.scope is None:
         return
     await insert_audit(
-        conn,
+        call.conn,
         call.customer_id,
         actor=call.actor,
         action=route.name,

@@ -5,15 +5,19 @@ reads. Each kind has a share of the pool; who finds no place waits a little, or 
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
 from bankfeed.errors import Unavailable
+from bankfeed.model import CustomerId
+from ingress.api.route import Problem
 
 SHARE: Final = 3  # one in so many connections of the pool
 MOST_WAITING: Final = 64
 PATIENCE_S: Final = 10.0
+STREAMS_EACH: Final = 2
 
 
 class Line:
@@ -39,3 +43,25 @@ class Line:
             yield
         finally:
             self._slots.release()
+
+
+class Streams:
+    """The line before streams: a share of the pool for all, and few at a time for each customer."""
+
+    def __init__(self, pool_connections: int) -> None:
+        self._line = Line(pool_connections)
+        self._counts: Counter[CustomerId] = Counter()
+
+    @asynccontextmanager
+    async def wait(self, customer_id: CustomerId) -> AsyncIterator[None]:
+        """Hold a slot. Raises Problem 429 where the customer has enough, Unavailable where there is no place."""
+        if self._counts[customer_id] >= STREAMS_EACH:
+            text = f"expected at most {STREAMS_EACH} streams at a time of one customer"
+            raise Problem(429, "rate_limited", text, headers={"Retry-After": "5"})
+        self._counts[customer_id] += 1
+        try:
+            async with self._line.wait():
+                yield
+        finally:
+            self._counts[customer_id] -= 1
+            self._counts += Counter()  # forgets who has none

@@ -5,8 +5,8 @@ from typing import Final
 
 from bankfeed.db import Connection, set_tenant
 from bankfeed.db.idempotency import Kept, find_key, insert_key, update_key
+from bankfeed.model import CustomerId
 from ingress.api.answers import Answer
-from ingress.api.caller import Caller
 from ingress.api.reading import invalid
 from ingress.api.route import Problem, Route
 
@@ -15,14 +15,17 @@ MAX_KEY_CHARS: Final = 200
 
 
 class Once:
-    """One request with a key. In the request's own transaction: who repeats it meanwhile waits for its commit."""
+    """One request with a key. In the request's own transaction: who repeats it meanwhile waits for its commit.
 
-    def __init__(self, caller: Caller, route: Route, key: str, request: bytes) -> None:
+    A key is its sender's own: of `who` acts, or, where nobody has signed in, of the address that it comes from.
+    """
+
+    def __init__(self, customer_id: CustomerId, who: str, route: Route, key: str, request: bytes) -> None:
         if not (1 <= len(key) <= MAX_KEY_CHARS and key.isprintable()):
             raise invalid(f"expected {HEADER} to be 1 to {MAX_KEY_CHARS} printable characters", HEADER)
-        self._customer_id = caller.customer_id
+        self._customer_id = customer_id
         self._carries_secret = route.carries_secret
-        self._key_sha256 = sha256(f"{caller.actor}\n{key}".encode()).digest()
+        self._key_sha256 = sha256(f"{who}\n{key}".encode()).digest()
         self._request_sha256 = sha256(f"{route.name}\n".encode() + request).digest()
 
     async def find_answer(self, conn: Connection) -> Answer | None:

@@ -1,5 +1,6 @@
 """The console's HTML and its two static files, read once at start."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,3 +33,9 @@ class Pages:
     def render(self, name: str, **values: Any) -> str:
         """Fill a template."""
         return self._templates[name].render(values)
+
+
+@cache
+def load_pages() -> Pages:
+    """Return the pages, read once."""
+    return Pages()

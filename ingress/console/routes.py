@@ -18,7 +18,7 @@ from bankfeed.model import CustomerId
 from bankfeed.settings import Settings
 from ingress.console.forms import is_own_page, read_form
 from ingress.console.overview import read_overview
-from ingress.console.pages import Pages
+from ingress.console.pages import load_pages
 from ingress.console.throttle import Throttle
 from ingress.passwords import Passwords
 from ingress.remote import find_remote
@@ -45,7 +45,7 @@ class Console:
     def __init__(self, settings: Settings, passwords: Passwords) -> None:
         self._settings = settings
         self._database: Database | None = None
-        self._pages = Pages()
+        self._pages = load_pages()
         self._passwords = passwords
         self._throttle = Throttle()
 

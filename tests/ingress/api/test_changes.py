@@ -12,6 +12,7 @@ from bankfeed.db.change import touch_rows
 from bankfeed.db.client import insert_client
 from ingress.api import changes
 from ingress.api.pages import write_cursor
+from tests.ingress.api.books import Ledger, link_bank
 from tests.ingress.api.conftest import Person, Said
 from tests.ingress.api.rows import Book
 
@@ -62,6 +63,47 @@ async def test_a_feed_row_is_what_the_list_shows(api: Person, book: Book) -> Non
     await book.add_entry(row, "L1")
     listed = await api.get("/transactions", clientId=api.client_id)
     assert listed.body["transactions"] == (await read(api)).body["added"]
+
+
+async def list_rows(person: Person) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = (await person.get("/transactions", clientId=person.client_id)).body["transactions"]
+    return rows
+
+
+@pytest.fixture
+async def ledger(api: Person) -> Ledger:
+    """Two pending rows of a linked account, each booked."""
+    ledger = await link_bank(api)
+    await ledger.pull("p1 pending 02 -20.00 LUIGI", "p2 pending 02 -20.00 LUIGI AGAIN")
+    await ledger.set_up()
+    for name in ("LUIGI", "LUIGI AGAIN"):
+        await ledger.book(name)
+    return ledger
+
+
+async def test_a_void_entry_is_in_neither(ledger: Ledger) -> None:
+    """Of merged rows the second one's draft is void: neither feed nor list names it."""
+    api = ledger.person
+    keep, drop = await ledger.find("LUIGI"), await ledger.find("LUIGI AGAIN")
+    assert 200 == (await api.post(f"/transactions/{drop}/merge", {"into": keep})).status
+    assert ["entry-1"] == (await list_rows(api))[0]["ledgerEntries"]
+    assert await list_rows(api) == (await read(api)).body["added"]
+
+
+@pytest.mark.parametrize(("word", "updated"), [("accept", 1), ("dismiss", 0)])
+async def test_what_an_answer_does_to_a_rows_entries_is_told(ledger: Ledger, word: str, updated: int) -> None:
+    """A draft that is there again by a person's answer changes what its row shows, and the feed tells of it."""
+    api = ledger.person
+    await ledger.pull("p2 pending 02 -20.00 LUIGI AGAIN")
+    [gone] = (await api.get("/reviews")).body["reviews"]
+    assert 200 == (await api.post(f"/reviews/{gone['id']}/accept")).status
+    await ledger.pull("p1 pending 02 -20.00 LUIGI", "p2 pending 02 -20.00 LUIGI AGAIN")
+    [returned] = (await api.get("/reviews", kind="returned")).body["reviews"]
+    before, cursor = await list_rows(api), (await read(api)).body["nextCursor"]
+    assert 200 == (await api.post(f"/reviews/{returned['id']}/{word}")).status
+    changed = [row for row in await list_rows(api) if row not in before]
+    assert updated == len(changed)
+    assert changed == (await read(api, cursor)).body["updated"]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 6])

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Annotated
 
 import aiohttp
+import asyncpg
 import msgspec
 import pytest
 
@@ -19,7 +20,11 @@ from ingress.api.route import Body, NoParams, Route, Scope, Stream, Wire, confli
 from tests.ingress.api.conftest import Person, make_key, sign_in
 
 
-HOLD, STARTED = asyncio.Event(), asyncio.Event()
+class Gate:
+    """Where a stream stands still until a test lets it go on; new for each test, as events belong to a loop."""
+
+    started: asyncio.Event
+    go_on: asyncio.Event
 
 
 class Word(Wire):
@@ -83,12 +88,13 @@ async def list_words(_: Call, params: ListWords) -> WordList:
     return WordList(words=words, next_cursor="abc" if not params.cursor else None)
 
 
-async def stream_words(_: Call, params: ListWords) -> Stream:
+async def stream_words(call: Call, params: ListWords) -> Stream:
     async def chunks() -> AsyncIterator[bytes]:
         yield b"1\n"
         if "held" in params.kinds:
-            STARTED.set()
-            await HOLD.wait()
+            Gate.started.set()
+            await Gate.go_on.wait()
+            await call.conn.execute("SELECT 1")
         if "broken" in params.kinds:
             raise Unavailable("in the middle")
         yield b"2\n"
@@ -116,6 +122,7 @@ ROUTES = (
 @pytest.fixture(autouse=True)
 def routes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Serve the routes above instead of the product's."""
+    Gate.started, Gate.go_on = asyncio.Event(), asyncio.Event()
     monkeypatch.setattr(door.Api.__init__, "__kwdefaults__", {"routes": ROUTES})
 
 
@@ -271,6 +278,7 @@ async def test_a_post_with_a_key_is_done_once(api: Person) -> None:
     first = await api.post("/words", {"username": "a"}, headers=headers)
     again = await api.post("/words", {"username": "a"}, headers=headers)
     assert (first.status, first.body) == (again.status, again.body)
+    assert 2 == await count_rows(api, "audit_log")
     assert "true" == again.headers["Idempotent-Replayed"]
     assert 422 == (await api.post("/words", {"username": "b"}, headers=headers)).status
     assert 2 == await count_rows(api, "clients")
@@ -378,20 +386,45 @@ async def test_a_stream_ends_or_visibly_does_not(api: Person) -> None:
 @pytest.mark.parametrize("changed_settings", [{"pool_connections": 3}])
 async def test_a_stream_needs_one_connection(api: Person) -> None:
     """As many streams at once as there are connections all end: none waits for a second connection."""
-    said = await asyncio.wait_for(asyncio.gather(*(api.get("/stream", kinds="x") for _ in range(6))), 10)
-    assert {"1\n2\n"} == {each.text for each in said}
+    for _ in range(3):
+        said = await asyncio.wait_for(asyncio.gather(*(api.get("/stream", kinds="x") for _ in range(2))), 10)
+        assert {"1\n2\n"} == {each.text for each in said}
+
+
+@pytest.mark.parametrize("changed_settings", [{"pool_connections": 12}])
+async def test_a_customer_has_few_streams_at_a_time(api: Person, other: Person) -> None:
+    """The third at once of one customer is 429; another customer's goes on."""
+    held = [asyncio.create_task(api.get("/stream", kinds="held")) for _ in range(2)]
+    await asyncio.wait_for(Gate.started.wait(), 10)
+    while (said := await api.get("/stream")).status == 200:
+        await asyncio.sleep(0)  # the second has not begun yet
+    assert (429, "5") == (said.status, said.headers["Retry-After"])
+    assert 200 == (await other.get("/stream")).status
+    Gate.go_on.set()
+    assert [200, 200] == [(await each).status for each in held]
+
+
+async def test_a_stream_that_loses_postgres_has_no_end(api: Person, superuser: asyncpg.Connection) -> None:
+    """Its reader sees that the end is missing, gets no second answer, and the line in the audit log is there."""
+    reading = asyncio.create_task(api.get("/stream", kinds="held"))
+    await asyncio.wait_for(Gate.started.wait(), 10)
+    await superuser.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'bankfeed_app'")
+    Gate.go_on.set()
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await reading
+    lines_written = await superuser.fetchval("SELECT count(*) FROM audit_log WHERE action = 'streamWords'")
+    assert 1 == lines_written
 
 
 @pytest.mark.parametrize("changed_settings", [{"pool_connections": 3}])
 async def test_readers_that_do_not_read_stop_nobody(api: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     """Streams have a share of the connections: whoever reads slowly keeps the others' requests from none."""
     monkeypatch.setattr(lines, "PATIENCE_S", 0.2)
-    HOLD.clear()
     held = asyncio.create_task(api.get("/stream", kinds="held"))
-    await asyncio.wait_for(STARTED.wait(), 10)
+    await asyncio.wait_for(Gate.started.wait(), 10)
     assert [503, 503] == [(await api.get("/stream")).status for _ in range(2)]
     assert 200 == (await api.get("/words")).status
-    HOLD.set()
+    Gate.go_on.set()
     assert 200 == (await held).status
 
 

@@ -8,7 +8,8 @@ import asyncpg
 import pytest
 
 from tests.ingress.api.books import Ledger, amounts, link_bank
-from tests.ingress.api.conftest import Person
+from tests.ingress.api.conftest import Person, make_key
+from tests.ingress.api.rows import Book
 
 PENDING = "p1 pending 02 -20.00 LUIGI"
 BAKERY = "a1 active 01 -9.00 BAKERY"
@@ -262,3 +263,66 @@ async def test_a_link_alone_is_no_entry(ledger: Ledger) -> None:
         (await api.get(f"/entries/{entry_id}")).status,
         (await api.post(f"/entries/{entry_id}/undo")).status,
     ]
+
+
+async def test_only_its_undo_takes_an_entry_off(ledger: Ledger) -> None:
+    """Unlinking, and undoing the act of booking, name the entry to undo; so no transaction is booked twice unnoticed."""
+    api = ledger.person
+    key = await make_key(api, "transactions:write", "transactions:read")
+    for name in ("LUIGI", "BAKERY"):
+        entry, row_id = await ledger.book(name), await ledger.find(name)
+        [act] = (await key.get("/acts", transactionId=row_id)).body["acts"]
+        for said in (
+            await key.post(f"/transactions/{row_id}/unlink", {"entry": entry["reference"]}),
+            await key.post(f"/acts/{act['id']}/undo"),
+        ):
+            assert (409, True) == (said.status, said.body["message"].endswith(f"undo entry {entry['id']} first"))
+        assert entry == await ledger.get(entry["id"])
+        assert 200 == (await api.post(f"/entries/{entry['id']}/undo")).status
+
+
+async def test_the_act_of_booking_many_is_not_undone(ledger: Ledger) -> None:
+    """The first of its entries is named, and all stay."""
+    api, meals = ledger.person, ledger.accounts["6100"]
+    items = [{"transactionId": await ledger.find(name), "ledgerAccountId": meals} for name in ("LUIGI", "BAKERY")]
+    made = (await api.post("/entries/bulk", {"items": items})).body["entries"]
+    [act] = (await api.get("/acts")).body["acts"]
+    said = await api.post(f"/acts/{act['id']}/undo")
+    assert (409, True) == (said.status, f"undo entry {made[0]['id']} first" in said.body["message"])
+    assert made == [await ledger.get(entry["id"]) for entry in made]
+
+
+async def test_an_entry_is_linked_only_where_its_bank_side_is(ledger: Ledger, superuser: asyncpg.Connection) -> None:
+    """Not to a row of another currency or ledger account, and no correction at all; to one of its own account it is asked."""
+    api, book = ledger.person, Book(person=ledger.person, superuser=superuser)
+    entry = await ledger.book("BAKERY")
+    [reversal] = (await api.post(f"/entries/{entry['id']}/undo")).body["reversals"]
+    bank, meals = ledger.accounts["1000"], ledger.accounts["6100"]
+    own = await ledger.find("LUIGI")
+    others = [
+        await book.add_row(await book.add_account(currency=currency, ledger_account_id=account))
+        for currency, account in (("EUR", bank), ("USD", meals), ("USD", None))
+    ]
+    for row_id, name in (*((row_id, entry) for row_id in others), (own, reversal)):
+        said = await api.post(f"/transactions/{row_id}/link", {"entry": name["reference"]})
+        assert (409, "act_refused") == (said.status, said.body["code"])
+        assert f"entry {name['id']}" in said.body["message"]
+    assert 200 == (await api.post(f"/transactions/{own}/link", {"entry": entry["reference"]})).status
+    [review] = (await api.get("/reviews")).body["reviews"]
+    assert ("returned", entry["id"], own) == (review["kind"], review["entryId"], review["transactionId"])
+    moved = {"ledgerAccountId": meals}
+    assert 200 == (await api.patch(f"/sub-accounts/{ledger.sub_account_id}", moved)).status
+    again = await api.post(f"/transactions/{own}/link", {"entry": entry["reference"]})
+    assert (200, [entry["reference"]]) == (again.status, again.body["transaction"]["ledgerEntries"])
+
+
+async def test_entries_of_a_deleted_sub_account_are_undone(ledger: Ledger) -> None:
+    """The books outlive the bank's account: its draft is void, its posted entry is reversed."""
+    api = ledger.person
+    draft, posted = await ledger.book("LUIGI"), await ledger.book("BAKERY")
+    assert 200 == (await api.delete(f"/sub-accounts/{ledger.sub_account_id}")).status
+    undone = [await api.post(f"/entries/{entry['id']}/undo") for entry in (draft, posted)]
+    assert [(200, "void", 0), (200, "posted", 1)] == [
+        (said.status, said.body["entry"]["state"], len(said.body["reversals"])) for said in undone
+    ]
+    assert 409 == (await api.post(f"/entries/{posted['id']}/undo")).status

@@ -74,6 +74,18 @@ async def test_dismissed_the_books_stay(ledger: Ledger) -> None:
     assert 3 == len((await api.get("/entries", clientId=api.client_id)).body["entries"])
 
 
+@pytest.mark.parametrize(("word", "corrections"), [("accept", 1), ("dismiss", 0)])
+async def test_an_item_of_a_deleted_sub_account_is_answered(ledger: Ledger, word: str, corrections: int) -> None:
+    """The books outlive the bank's account."""
+    api = ledger.person
+    await ledger.pull("a1 active 01 -8.00 BAKERY", "a2 active 01 -5.00 KIOSK", "p1 pending 02 -20.00 LUIGI")
+    assert 200 == (await api.delete(f"/sub-accounts/{ledger.sub_account_id}")).status
+    [item] = await list_reviews(api)
+    said = await api.post(f"/reviews/{item['id']}/{word}")
+    assert (200, corrections) == (said.status, len(said.body["corrections"]))
+    assert [] == await list_reviews(api)
+
+
 async def test_others_have_none_of_it(ledger: Ledger, other: Person, reader: Person) -> None:
     """Another customer sees no item and answers none; who may only look does."""
     await ledger.pull("a1 active 01 -8.00 BAKERY", "a2 active 01 -5.00 KIOSK", "p1 pending 02 -20.00 LUIGI")
