@@ -10,7 +10,8 @@ from datetime import datetime
 from decimal import Decimal
 
 from bankfeed.acts.begun import Begun, lock
-from bankfeed.db import Connection, Tenants, account, entry, ledger_account, transaction
+from bankfeed.db import Connection, Tenants, account, entry, ledger, ledger_account, transaction
+from bankfeed.db.booking import list_unlinked
 from bankfeed.db.entry import Bookable, Entry, NewEntry
 from bankfeed.db.ledger_account import LedgerAccount
 from bankfeed.errors import ActRefused, BadRequest, NotFound
@@ -206,6 +207,34 @@ def _require_new(wanted: Sequence[Wanted], ids: Sequence[EntryId | None]) -> lis
                 each.say(f"expected a reference that the client has not, got {each.reference!r}, which an entry has")
             )
     return [entry_id for entry_id in ids if entry_id is not None]
+
+
+async def require_fitting(begun: Begun, row_id: TransactionId, reference: str) -> None:
+    """See that an entry with lines may be on a row: its bank's side is the account's. Raises ActRefused."""
+    sides = await ledger.list_bank_sides(begun.conn, begun.customer_id, begun.account.client_id, [reference])
+    for side in sides:
+        home = (await entry.list_bookables(begun.conn, begun.customer_id, [row_id]))[row_id]
+        if side.is_correction:
+            raise ActRefused(f"expected an entry of its own, got entry {side.entry_id}, which corrects another one")
+        if (side.ledger_account_id, side.currency) != (home.ledger_account_id, home.currency):
+            expected = "none" if home.ledger_account_id is None else f"{home.ledger_account_id} in {home.currency}"
+            raise ActRefused(
+                f"expected an entry of the sub-account's own ledger account, {expected}, got entry {side.entry_id} of "
+                f"{side.ledger_account_id} in {side.currency}"
+            )
+
+
+async def require_none_unbooked(begun: Begun, changes: Changes) -> None:
+    """See that a plan takes no entry with lines off its row: only undoing the entry does that. Raises ActRefused."""
+    references = list_unlinked(changes.rows)
+    if not references:
+        return
+    sides = await ledger.list_bank_sides(begun.conn, begun.customer_id, begun.account.client_id, references)
+    if sides:
+        [first, *_] = sides
+        raise ActRefused(
+            f"expected a link alone, got {first.reference!r}, which is in the books: undo entry {first.entry_id} first"
+        )
 
 
 async def write_new(

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from bankfeed.acts.begun import Begun, lock
+from bankfeed.acts.begun import Begun
 from bankfeed.acts.books import write_new
-from bankfeed.db import Connection, Tenants, account, entry, review
+from bankfeed.db import Connection, Tenants, entry, plan_for_bulk, review
 from bankfeed.db.booking import gather_bookings, write_followed
+from bankfeed.db.change import touch_transactions
 from bankfeed.db.entry import Entry, NewEntry
+from bankfeed.db.ledger import lock_home
 from bankfeed.db.review import ReviewItem
 from bankfeed.errors import ActRefused, NotFound
 from bankfeed.ledger.follow import (
@@ -133,8 +135,9 @@ async def _lock_entry(
     first = await _get(conn, customer_id, entry_id)
     begun = None
     if first.transaction_id is not None:
-        homes = await account.list_accounts_of(conn, customer_id, [first.transaction_id])
-        begun = await lock(conn, customer_id, homes[first.transaction_id], actor=actor, at=at)
+        await plan_for_bulk(conn)
+        home = await lock_home(conn, customer_id, first.transaction_id)
+        begun = Begun(conn=conn, customer_id=customer_id, account=home, actor=actor, at=at or home.locked_at)
     await entry.lock_entry(conn, customer_id, entry_id)
     found = await _get(conn, customer_id, entry_id)  # somebody may have moved it before the locks
     if found.transaction_id != first.transaction_id:
@@ -199,4 +202,6 @@ async def _close(
     settled = settle(item.kind, standing, locked.booking)
     homes = {found.id: item.transaction_id}
     await write_followed(conn, customer_id, found.client_id, [settled], homes, was=[found])
+    if (settled.state is EntryState.VOID) != (found.state is EntryState.VOID):
+        await touch_transactions(conn, customer_id, found.client_id, [item.transaction_id])  # it shows the entry again
     return Answered(item=await review.get_item(conn, customer_id, item.id), corrections=corrections)

@@ -5,6 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from bankfeed.acts.begun import begin, lock
+from bankfeed.acts.books import require_fitting, require_none_unbooked
 from bankfeed.db import Tenants, account
 from bankfeed.errors import ActRefused, NotFound
 from bankfeed.model import AccountId, ActId, CustomerId, Known, TransactionId
@@ -21,10 +22,15 @@ async def link(
     actor: str,
     at: datetime | None = None,
 ) -> ActId:
-    """Book a row to a ledger entry; a draft is made where the client has none of that reference."""
-    return await _act(
-        database, customer_id, row_id, ActKind.LINK, lambda row: acts.link(row, entry), actor=actor, at=at, entry=entry
-    )
+    """Book a row to a ledger entry; a draft is made where the client has none of that reference.
+
+    One with lines has to be of the account's own ledger account and currency.
+    """
+    async with begin(database, customer_id, row_id, actor=actor, at=at) as begun:
+        changes = acts.link(await begun.get_row(row_id), entry)
+        if changes.rows:
+            await require_fitting(begun, row_id, entry)
+        return await begun.record(ActKind.LINK, changes, row=row_id, entry=entry)
 
 
 async def unlink(
@@ -36,17 +42,11 @@ async def unlink(
     actor: str,
     at: datetime | None = None,
 ) -> ActId:
-    """Take a ledger entry off a row; the entry stays."""
-    return await _act(
-        database,
-        customer_id,
-        row_id,
-        ActKind.UNLINK,
-        lambda row: acts.unlink(row, entry),
-        actor=actor,
-        at=at,
-        entry=entry,
-    )
+    """Take a ledger entry off a row; the entry stays. One with lines is undone instead: bankfeed/acts/reviews.py."""
+    async with begin(database, customer_id, row_id, actor=actor, at=at) as begun:
+        changes = acts.unlink(await begun.get_row(row_id), entry)
+        await require_none_unbooked(begun, changes)
+        return await begun.record(ActKind.UNLINK, changes, row=row_id, entry=entry)
 
 
 async def mark_reconciled(
@@ -184,7 +184,6 @@ async def _act(
     *,
     actor: str,
     at: datetime | None,
-    **detail: str,
 ) -> ActId:
     async with begin(database, customer_id, row_id, actor=actor, at=at) as begun:
-        return await begun.record(kind, plan(await begun.get_row(row_id)), row=row_id, **detail)
+        return await begun.record(kind, plan(await begun.get_row(row_id)), row=row_id)

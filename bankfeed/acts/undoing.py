@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from bankfeed.acts.begun import Begun, begin, lock
+from bankfeed.acts.books import require_none_unbooked
 from bankfeed.db import Tenants, account, act, doubt, history, pull
 from bankfeed.db.history import Cause
 from bankfeed.errors import ActRefused
@@ -15,7 +16,10 @@ from bankfeed.reconcile.undo import Lived
 async def undo_act(
     database: Tenants, customer_id: CustomerId, act_id: ActId, *, actor: str, at: datetime | None = None
 ) -> ActId:
-    """Take back an act, the last one on each of its rows; a doubt that it answered is open again. Raises NotFound."""
+    """Take back an act, the last one on each of its rows; a doubt that it answered is open again.
+
+    Raises NotFound; ActRefused where another act came later, and where it booked an entry with lines: that is undone itself.
+    """
     async with database.tenant(customer_id) as conn:
         found = await act.get_act(conn, customer_id, act_id)
         begun = await lock(conn, customer_id, found.account_id, actor=actor, at=at)
@@ -24,7 +28,9 @@ async def undo_act(
             raise ActRefused(f"expected an act that can be taken back, got act {act_id}")
         ids = await history.list_changed_ids(conn, customer_id, Cause(at=begun.at, act_id=act_id))
         lives = await history.list_lived(conn, customer_id, begun.account.id, ids)
-        undone_by = await begun.record(ActKind.UNDO_ACT, undo.undo_act(lives, act_id), act=act_id)
+        changes = undo.undo_act(lives, act_id)
+        await require_none_unbooked(begun, changes)
+        undone_by = await begun.record(ActKind.UNDO_ACT, changes, act=act_id)
         await act.mark_act_undone(conn, customer_id, act_id, undone_by=undone_by)
         await doubt.mark_open_again(conn, customer_id, act_id=act_id)
         return undone_by

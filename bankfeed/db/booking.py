@@ -24,7 +24,7 @@ async def follow_changes(
     touched = {each.after.id: each for each in changes if each.after.id is not None and _is_touched(each)}
     if not touched:
         return
-    unlinked = _list_unlinked(touched.values())
+    unlinked = list_unlinked(touched.values())
     if unlinked:
         await review.mark_unlinked_moot(conn, customer_id, client_id, unlinked)
     booked = [row_id for row_id, each in touched.items() if each.after.entries]
@@ -39,6 +39,13 @@ async def follow_changes(
     ]
     homes = {each.id: each.transaction_id for each in entries if each.transaction_id is not None}
     await write_followed(conn, customer_id, client_id, followed, homes, was=entries)
+
+
+def list_unlinked(changes: Collection[Change]) -> list[str]:
+    """Return the references that are on none of these rows any more."""
+    there = {reference for each in changes for reference in each.after.entries}
+    before = [reference for each in changes if each.before is not None for reference in each.before.entries]
+    return [reference for reference in before if reference not in there]
 
 
 async def gather_bookings(
@@ -112,10 +119,3 @@ def _find_news(change: Change, entries: Sequence[Entry]) -> frozenset[EntryId]:
 
 def _stood(before: Known | None) -> Standing | None:
     return stand(before) if before is not None else None
-
-
-def _list_unlinked(changes: Collection[Change]) -> list[str]:
-    """Return the references that are on none of these rows any more."""
-    there = {reference for each in changes for reference in each.after.entries}
-    before = [reference for each in changes if each.before is not None for reference in each.before.entries]
-    return [reference for reference in before if reference not in there]

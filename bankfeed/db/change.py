@@ -3,7 +3,7 @@
 What is in view (see movement.py) is worked out when the feed is read. So whoever changes that for many rows at once gives
 each of them a new number, in the same transaction: then the feed tells of them again. An account closed, opened, hidden,
 shown, deleted or moved to another login: `touch_rows`. Another policy for shadow rows: `touch_shadows`. A ledger entry made,
-voided or taken off without an act on the row: `touch_transactions`.
+voided, in use again or taken off without a change of the row: `touch_transactions`.
 
 The counter comes last in the lock order (connection, accounts by id, counter): lock no account after these.
 """
@@ -44,7 +44,7 @@ async def list_changes(
     `is_added` tells whether a row was added after `since`; `is_shown` whether it is in view. Policy, accounts and rows are
     read in this one statement: a change of what is in view gives its rows new numbers in its own transaction, so that
     whoever reads a number reads what it stands for, or comes by the row again. A row's entries may be read after it, with
-    ledger.list_entries, which takes half the time: what changes them gives it a new number too.
+    ledger.list_shown_entries, which takes half the time: what changes them gives it a new number too.
     """
     rows: Sequence[Any] = await conn.fetch(
         """

@@ -68,19 +68,22 @@ async def update_customer(
 
     Under another policy shadow rows are told of as changed; their values go, or not, from the next pull on.
     """
-    done: bool | None = await conn.fetchval(
+    has_other_policy: bool | None = await conn.fetchval(
         """
-        UPDATE customers SET name = coalesce($2, name), shadow_policy = coalesce($3, shadow_policy), version = version + 1
-        WHERE id = $1 AND version = coalesce($4, version) RETURNING true
+        UPDATE customers c SET name = coalesce($2, c.name), shadow_policy = coalesce($3, c.shadow_policy),
+                               version = c.version + 1
+        FROM (SELECT id, shadow_policy FROM customers WHERE id = $1 FOR UPDATE) before
+        WHERE c.id = before.id AND c.version = coalesce($4, c.version)
+        RETURNING c.shadow_policy <> before.shadow_policy
         """,
         customer_id,
         name,
         shadow_policy,
         version,
     )
-    if done and shadow_policy is not None:
+    if has_other_policy:
         await touch_shadows(conn, customer_id)
-    return done is not None
+    return has_other_policy is not None
 
 
 async def update_shadow_policy(conn: Connection, customer_id: CustomerId, policy: ShadowPolicy) -> None:

@@ -4,7 +4,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from bankfeed.db.account import ActedOn
 from bankfeed.db.database import Connection
+from bankfeed.errors import NotFound
+from bankfeed.ledger.follow import EntryId
+from bankfeed.ledger.lines import LedgerAccountId
 from bankfeed.model import ClientId, CustomerId, TransactionId
 
 
@@ -20,6 +24,17 @@ class Move:
     to_id: TransactionId | None
     link_no: int
     entered_on: date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BankSide:
+    """An entry with lines, and what its first one, the bank's, is booked to."""
+
+    entry_id: EntryId
+    reference: str
+    is_correction: bool
+    ledger_account_id: LedgerAccountId
+    currency: str
 
 
 async def list_entries(
@@ -39,6 +54,57 @@ async def list_entries(
         list(ids),
     )
     return group_by_row(rows)
+
+
+async def list_shown_entries(
+    conn: Connection, customer_id: CustomerId, ids: Sequence[TransactionId]
+) -> dict[TransactionId, tuple[str, ...]]:
+    """Return the references that people see on these rows: those of entries that are not void, in the order they were booked."""
+    rows = await conn.fetch(
+        """
+        SELECT transaction_id, reference FROM ledger_entries
+        WHERE customer_id = $1 AND transaction_id = ANY ($2::bigint[]) AND state <> 'void'
+        ORDER BY transaction_id, link_no, id
+        """,
+        customer_id,
+        list(ids),
+    )
+    return group_by_row(rows)
+
+
+async def list_bank_sides(
+    conn: Connection, customer_id: CustomerId, client_id: ClientId, references: Sequence[str]
+) -> tuple[BankSide, ...]:
+    """List the entries of these references that have lines, wherever they are; a link alone is left out."""
+    rows = await conn.fetch(
+        """
+        SELECT e.id AS entry_id, e.reference, e.corrects IS NOT NULL AS is_correction, l.ledger_account_id, l.currency
+        FROM ledger_entries e JOIN ledger_lines l ON l.customer_id = $1 AND l.entry_id = e.id AND l.line_no = 0
+        WHERE e.customer_id = $1 AND e.client_id = $2 AND e.reference = ANY ($3::text[]) ORDER BY e.id
+        """,
+        customer_id,
+        client_id,
+        list(references),
+    )
+    return tuple(BankSide(**row) for row in rows)
+
+
+async def lock_home(conn: Connection, customer_id: CustomerId, transaction_id: TransactionId) -> ActedOn:
+    """Lock the account of a transaction until commit, also one that was deleted: books outlive it. Raises NotFound."""
+    row = await conn.fetchrow(
+        """
+        SELECT id, client_id, connection_id, state, adopted_into, clock_timestamp() AS locked_at
+        FROM accounts a
+        WHERE customer_id = $1 AND id = (SELECT account_id FROM transactions WHERE customer_id = $1 AND id = $2)
+          AND EXISTS (SELECT FROM clients c WHERE c.customer_id = $1 AND c.id = a.client_id AND c.deleted_at IS NULL)
+        FOR UPDATE
+        """,
+        customer_id,
+        transaction_id,
+    )
+    if row is None:
+        raise NotFound(f"there is no transaction {transaction_id}")
+    return ActedOn(**row)
 
 
 def group_by_row(pairs: Iterable[tuple[TransactionId, str]]) -> dict[TransactionId, tuple[str, ...]]:

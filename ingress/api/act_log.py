@@ -141,6 +141,6 @@ ROUTES: Final = (
         params=ActParams,
         answer=UndoneActAnswer,
         text="The last act on each of its transactions, once; a doubt that it answered is open again. Adopting a "
-        "sub-account and accepting a balance gap are final.",
+        "sub-account and accepting a balance gap are final; a journal entry is taken back by POST /entries/{entryId}/undo.",
     ),
 )

@@ -235,14 +235,15 @@ ROUTES: Final = (
         link_transaction,
         "Book a transaction to a ledger entry",
         body=EntryBody,
-        text="A draft is made where the client has no entry of that reference. The link follows the movement.",
+        text="A draft is made where the client has no entry of that reference. One with lines has to be of the sub-account's "
+        "ledger account and currency. The link follows the movement.",
     ),
     _route(
         "/transactions/{transactionId}/unlink",
         unlink_transaction,
         "Take a ledger entry off a transaction",
         body=EntryBody,
-        text="The entry stays.",
+        text="The entry stays. One with lines is refused: POST /entries/{entryId}/undo takes it back.",
     ),
     _route(
         "/transactions/{transactionId}/reconcile",

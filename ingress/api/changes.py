@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from bankfeed.db.change import get_last_change_no, list_changes
-from bankfeed.db.ledger import list_entries
+from bankfeed.db.ledger import list_shown_entries
 from bankfeed.errors import BadRequest
 from bankfeed.model import ClientId, TransactionId
 from ingress.api.call import Call
@@ -131,7 +131,7 @@ async def _read(call: Call, position: Position, *, limit: int) -> tuple[list[Cha
     )
     shown = rows[:limit]
     last = shown[-1]["change_no"] if shown else position.after
-    entries = await list_entries(call.conn, call.customer_id, [row["id"] for row in shown if row["is_shown"]])
+    entries = await list_shown_entries(call.conn, call.customer_id, [row["id"] for row in shown if row["is_shown"]])
     following = Position(position.client_id, position.since if len(rows) > limit else last, last)
     return [_make_line(row, entries) for row in shown], following
 

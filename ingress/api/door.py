@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 from uuid import UUID, uuid4
 
 from aiohttp import web
@@ -17,6 +17,7 @@ from aiohttp import web
 from bankfeed import metrics
 from bankfeed.db import Connection, Database
 from bankfeed.db.audit import insert_audit
+from bankfeed.db.client import find_client_by_username
 from bankfeed.errors import BankfeedError, Unauthorized, Unavailable
 from bankfeed.jobs import Waker
 from bankfeed.logs import get_logger
@@ -39,7 +40,8 @@ from ingress.passwords import Passwords
 from ingress.remote import find_remote
 
 PREFIX: Final = "/api/v1"
-MAX_TARGET_CHARS: Final = 200
+MAX_TARGET_CHARS: Final = 1_000
+IDS_BESIDE: Final = frozenset({"into", "choice"})  # ids too, by other names
 READ_S: Final = 30.0  # that a reader of a stream may take for a piece of it
 STREAM_S: Final = 600.0  # that a stream may take
 
@@ -169,6 +171,7 @@ class _Asked:
         line = self._api._strangers.wait() if is_public else nullcontext()  # noqa: SLF001
         async with line, services.database.transaction(services.database.app_pool) as conn:
             call = await self._enter(services, conn, params, token_sha256)
+            call.target = _join_ids(call.target, *_list_ids(body))
             done = await self._do(call, params, body, raw)
             wakes = call.wakes
         for kind in wakes:
@@ -205,7 +208,11 @@ class _Asked:
         except Unauthorized:
             self._take_allowance(None)  # guessing tokens is bounded by where it comes from
             raise
-        return self._make_call(services, conn, caller, params)
+        call = self._make_call(services, conn, caller, params)
+        if username := getattr(params, "username", None):  # the audit log says whose, however it was asked for
+            client_id = await find_client_by_username(conn, call.customer_id, username)
+            call.target = _join_ids(call.target, f"clientId={client_id}" if client_id else "")
+        return call
 
     def _take_allowance(self, token_sha256: bytes | None) -> None:
         name = token_sha256 or f"remote {self._remote}"
@@ -215,11 +222,6 @@ class _Asked:
             raise Problem(429, "rate_limited", f"expected at most {allowance.limit} requests a minute")
 
     def _make_call(self, services: Services, conn: Connection, caller: Caller, params: Body) -> Call:
-        ids = [
-            f"{name}={value}"
-            for name, value in zip(params.__struct_encode_fields__, _values(params), strict=True)
-            if name.endswith("Id") and value is not None
-        ]
         return Call(
             caller=caller,
             conn=conn,
@@ -227,7 +229,7 @@ class _Asked:
             services=services,
             request_id=self._request_id,
             remote=self._remote,
-            target=" ".join(ids)[:MAX_TARGET_CHARS],
+            target=_join_ids(*_list_ids(params)),
         )
 
     async def _do(self, call: Call, params: Body, body: Body | None, raw: bytes) -> Answer:
@@ -252,8 +254,24 @@ class _Asked:
         return Once(call.customer_id, who, self._route, key, self._request.raw_path.encode() + b"\n" + raw)
 
 
-def _values(params: Body) -> list[Any]:
-    return [getattr(params, name) for name in params.__struct_fields__]
+def _list_ids(taken: Body | None) -> list[str]:
+    """Name the ids that a request holds, with their names, for the audit log."""
+    if taken is None:
+        return []
+    values = {
+        wire: getattr(taken, name)
+        for name, wire in zip(taken.__struct_fields__, taken.__struct_encode_fields__, strict=True)
+    }
+    ids = {name: value for name, value in values.items() if name.endswith(("Id", "Ids")) or name in IDS_BESIDE}
+    return [f"{name}={_write(value)}" for name, value in ids.items() if isinstance(value, int | str | UUID | list)]
+
+
+def _write(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _join_ids(*ids: str) -> str:
+    return " ".join(each for each in ids if each)[:MAX_TARGET_CHARS]
 
 
 async def _note(call: Call, route: Route) -> None:

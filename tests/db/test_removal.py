@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from bankfeed.db import removal
-from bankfeed.db.removal import ClaimedRemoval, NewRemoval, RemovalKind
+from bankfeed.db.removal import ClaimedRemoval, NewRemoval, RemovalKind, RemovalState
 from bankfeed.model import CustomerId
 from tests.db.made import LEASE_S, OVER_S, Ground
 
@@ -86,7 +86,7 @@ async def test_what_was_withdrawn_is_not_done(ground: Ground) -> None:
 
 
 async def test_a_client_that_is_being_removed_is_not_kept(ground: Ground) -> None:
-    """Restoring takes back what waits; what somebody is telling the aggregator just now goes on."""
+    """Restoring takes back what waits, and what a dead worker left; what one is telling the aggregator just now goes on."""
     await insert(ground, RemovalKind.CUSTOMER)
     customer_id, client_id = ground.tenant.customer_id, ground.tenant.client_id
     claimed = await claim(ground, token := uuid4())
@@ -95,8 +95,55 @@ async def test_a_client_that_is_being_removed_is_not_kept(ground: Ground) -> Non
         assert () == await removal.mark_client_withdrawn(conn, customer_id, client_id)
     async with ground.database.queue() as conn:
         await removal.give_back(conn, claimed, token=token)
+    assert await claim(ground, uuid4(), OVER_S) is not None
     async with ground.app() as conn:
         assert (ground.sources.finicity,) == await removal.mark_client_withdrawn(conn, customer_id, client_id)
+    assert await claim(ground, uuid4()) is None
+
+
+IS_BACK = [  # what has to be there, not deleted, for the removal of it to be taken back
+    (RemovalKind.CUSTOMER, "UPDATE clients SET erase_at = NULL, deleted_at = NULL"),
+    (RemovalKind.LOGIN, "UPDATE connections SET aggregator_login_id = '1'"),
+    (RemovalKind.ACCOUNT, "UPDATE accounts SET deleted_at = NULL"),
+]
+DELETED = [
+    "UPDATE clients SET deleted_at = now(), erase_at = now() + interval '1 day'",
+    """
+    INSERT INTO accounts (customer_id, client_id, connection_id, source_id, aggregator_id, name, type, currency, state,
+                          closed_at, deleted_at)
+    SELECT customer_id, client_id, id, source_id, '1', 'Checking', 'checking', 'USD', 'closed', now(), now()
+    FROM connections
+    """,
+]
+
+
+@pytest.mark.parametrize("ends", ["target", "waiting", "given_up"])
+@pytest.mark.parametrize(("kind", "comes_back"), IS_BACK)
+async def test_what_is_not_deleted_any_more_is_not_removed(
+    ground: Ground, superuser: asyncpg.Connection, kind: RemovalKind, comes_back: str, ends: str
+) -> None:
+    """Whoever claimed it finds that out before the aggregator is asked, and when a try has failed."""
+    for sql in DELETED:
+        await superuser.execute(sql)
+    await insert(ground, kind)
+    claimed = await claim(ground, token := uuid4())
+    assert claimed is not None
+    customer_id = ground.tenant.customer_id
+    async with ground.app() as conn:
+        assert await removal.find_target(conn, customer_id, claimed.id, token=token) is not None
+    await superuser.execute(comes_back)
+    async with ground.app() as conn:
+        if ends == "target":
+            assert await removal.find_target(conn, customer_id, claimed.id, token=token) is None
+        elif ends == "waiting":
+            assert RemovalState.WITHDRAWN == await removal.mark_waiting(
+                conn, customer_id, claimed.id, token=token, delay_s=0, reason="503"
+            )
+        else:
+            assert RemovalState.WITHDRAWN == await removal.mark_given_up(
+                conn, customer_id, claimed.id, token=token, reason="503"
+            )
+    assert "withdrawn" == await superuser.fetchval("SELECT state::text FROM removals")
     assert await claim(ground, uuid4()) is None
 
 

@@ -54,6 +54,7 @@ class ListWords(Body):
     word_id: Annotated[int, msgspec.Meta(ge=1)] = 1
     kinds: list[str] = msgspec.field(default_factory=list)
     cursor: str = ""
+    username: str | None = None
 
 
 class NewWord(Body):
@@ -270,6 +271,15 @@ async def test_what_is_done_and_read_is_written_down(api: Person) -> None:
     assert (f"user:{api.user_id}", "wordId=7", "127.0.0.1", said.headers["X-Request-Id"]) == (
         lines[1]["actor"], lines[1]["target"], lines[1]["remote"], lines[1]["request_id"]
     )  # fmt: skip
+
+
+async def test_the_audit_log_says_whose(api: Person) -> None:
+    """Who asks by username reads of the client with that id, and the line says so."""
+    async with api.database.tenant(api.customer_id) as conn:
+        username = await conn.fetchval("SELECT username FROM clients")
+    await api.get("/words", username=username)
+    async with api.database.tenant(api.customer_id) as conn:
+        assert f"wordId=1 clientId={api.client_id}" == await conn.fetchval("SELECT target FROM audit_log")
 
 
 async def test_a_post_with_a_key_is_done_once(api: Person) -> None:
