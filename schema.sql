@@ -186,12 +186,14 @@ CREATE TABLE IF NOT EXISTS change_counters (
     customer_id bigint NOT NULL,
     client_id bigint NOT NULL,
     last_change_no bigint NOT NULL DEFAULT 0,
+    epoch bigint NOT NULL DEFAULT 0,
     CONSTRAINT change_counters_pk PRIMARY KEY (customer_id, client_id),
     CONSTRAINT change_counter_client_exists FOREIGN KEY (customer_id, client_id) REFERENCES clients ON DELETE CASCADE,
     CONSTRAINT change_no_only_grows CHECK (last_change_no >= 0)
 );
 COMMENT ON TABLE change_counters IS
-    'One row a client, locked until commit by whoever takes numbers from it: change numbers commit in order.';
+    'One row a client, locked until commit by whoever takes numbers from it: change numbers commit in order. epoch is another
+     one after a restore of an older backup, so that cursors of what is lost are known as such.';
 
 -- ------------------------------------------------------------------------------------------------ sources, institutions
 
@@ -1262,6 +1264,11 @@ BEGIN
         'customers', 'sources', 'users', 'sessions', 'api_keys', 'idempotency_keys', 'inbox', 'delivery_queue'
     ] LOOP
         EXECUTE format('CREATE POLICY owner_rows ON %I TO CURRENT_USER USING (true)', tenant_table);
+    END LOOP;
+    -- What the runbook has the owner mend.
+    FOREACH tenant_table IN ARRAY ARRAY['change_counters', 'removals'] LOOP
+        EXECUTE format('CREATE POLICY mended_rows ON %I FOR UPDATE TO CURRENT_USER USING (true)', tenant_table);
+        EXECUTE format('CREATE POLICY mended_rows_seen ON %I FOR SELECT TO CURRENT_USER USING (true)', tenant_table);
     END LOOP;
     -- What is erased is the transaction's customer's, for the owner's functions too.
     FOREACH tenant_table IN ARRAY ARRAY[

@@ -7,7 +7,7 @@ import asyncpg
 
 from bankfeed.db import Database
 from bankfeed.db.source import find_source
-from tests.seed import PARTNER_SECRET, make_sources
+from tests.seed import PARTNER_SECRET, make_sources, make_tenant
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
@@ -54,3 +54,34 @@ async def test_set_aside_events_can_be_listed(owner: asyncpg.Connection) -> None
 async def test_the_roles_get_passwords(owner: asyncpg.Connection) -> None:
     """Who loaded the schema may give its roles a password."""
     await owner.execute(find_sql("README.md", "ALTER ROLE").replace("...", "tests only"))
+
+
+async def test_given_up_removals_are_tried_again(
+    owner: asyncpg.Connection, superuser: asyncpg.Connection, database: Database
+) -> None:
+    """What was given up waits again, due now, with no try counted."""
+    sources = await make_sources(owner)
+    tenant = await make_tenant(database, sources)
+    await superuser.execute(
+        """
+        INSERT INTO removals (customer_id, client_id, source_id, kind, aggregator_customer_id, state, tries, reason, finished_at)
+        VALUES ($1, $2, $3, 'customer', '1', 'given_up', 30, 'refused', now())
+        """,
+        tenant.customer_id,
+        tenant.client_id,
+        sources.finicity,
+    )
+    await owner.execute(find_sql("RUNBOOK.md", "given_up"))
+    row = await superuser.fetchrow("SELECT state::text, tries, finished_at FROM removals")
+    assert ("waiting", 0, None) == tuple(row)
+
+
+async def test_counters_get_another_epoch(
+    owner: asyncpg.Connection, superuser: asyncpg.Connection, database: Database
+) -> None:
+    """After a restore every client's counter is of another epoch, and no number of it changes."""
+    await make_tenant(database, await make_sources(owner))
+    await owner.execute(find_sql("RUNBOOK.md", "change_counters"))
+    assert [(True, 0)] == [
+        tuple(row) for row in await superuser.fetch("SELECT epoch > 0, last_change_no FROM change_counters")
+    ]
