@@ -217,10 +217,9 @@ async def require_fitting(begun: Begun, row_id: TransactionId, reference: str) -
         if side.is_correction:
             raise ActRefused(f"expected an entry of its own, got entry {side.entry_id}, which corrects another one")
         if (side.ledger_account_id, side.currency) != (home.ledger_account_id, home.currency):
-            expected = "none" if home.ledger_account_id is None else f"{home.ledger_account_id} in {home.currency}"
             raise ActRefused(
-                f"expected an entry of the sub-account's own ledger account, {expected}, got entry {side.entry_id} of "
-                f"{side.ledger_account_id} in {side.currency}"
+                f"expected an entry whose bank's side is the sub-account's ledger account {home.ledger_account_id or '(none)'} "
+                f"in {home.currency}, got entry {side.entry_id} with {side.ledger_account_id} in {side.currency}"
             )
 
 

@@ -26,7 +26,7 @@ from bankfeed.ledger.follow import (
     stand,
 )
 from bankfeed.ledger.lines import Posting, compare
-from bankfeed.model import CustomerId
+from bankfeed.model import CustomerId, TransactionId
 from bankfeed.reconcile import acts
 from bankfeed.reconcile.changes import ActKind
 
@@ -49,10 +49,14 @@ class Answered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedItem:
-    """An open item under the locks of what it is about; `standing` is what its transaction says to the entry now."""
+    """An open item under the locks of what it is about.
+
+    `row_id` is the transaction that the entry is on by now, and `standing` what that says to it.
+    """
 
     item: ReviewItem
     entry: Entry
+    row_id: TransactionId
     standing: Standing | None
     booking: Booking
 
@@ -164,7 +168,7 @@ async def _lock_item(
         raise ActRefused(f"expected an open review item, got {item_id}, which was closed by {item.closed_by}")
     bookings = await gather_bookings(conn, customer_id, await entry.list_of_transactions(conn, customer_id, [row_id]))
     standing, booking = _pick(found.id, stand(await begun.get_row(row_id)), bookings[row_id])
-    return LockedItem(item=item, entry=found, standing=standing, booking=booking)
+    return LockedItem(item=item, entry=found, row_id=row_id, standing=standing, booking=booking)
 
 
 def _pick(entry_id: EntryId, standing: Standing | None, bookings: Sequence[Booking]) -> tuple[Standing | None, Booking]:
@@ -200,8 +204,8 @@ async def _close(
     correcting = corrections[-1].id if corrections else None
     await review.mark_closed(conn, customer_id, item.id, by=actor, correcting_entry_id=correcting)
     settled = settle(item.kind, standing, locked.booking)
-    homes = {found.id: item.transaction_id}
+    homes = {found.id: locked.row_id}
     await write_followed(conn, customer_id, found.client_id, [settled], homes, was=[found])
     if (settled.state is EntryState.VOID) != (found.state is EntryState.VOID):
-        await touch_transactions(conn, customer_id, found.client_id, [item.transaction_id])  # it shows the entry again
+        await touch_transactions(conn, customer_id, found.client_id, [locked.row_id])  # it shows the entry again
     return Answered(item=await review.get_item(conn, customer_id, item.id), corrections=corrections)

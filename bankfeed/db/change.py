@@ -9,6 +9,7 @@ The counter comes last in the lock order (connection, accounts by id, counter): 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from bankfeed.db.client import take_change_numbers
@@ -21,19 +22,27 @@ CHANGE: Final = (*MOVEMENT[:-1], "is_added", "is_shown")
 """The columns of the feed: those of a movement without its entries, and two of its own."""
 
 
-async def get_last_change_no(conn: Connection, customer_id: CustomerId, client_id: ClientId) -> int:
-    """Return the last number that a committed change of a client has, 0 before the first. Raises NotFound."""
-    last: int | None = await conn.fetchval(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeCounter:
+    """The last number that a committed change of a client has, 0 before the first, and the epoch that numbers are of."""
+
+    last_change_no: int
+    epoch: int
+
+
+async def get_change_counter(conn: Connection, customer_id: CustomerId, client_id: ClientId) -> ChangeCounter:
+    """Return a client's counter of changes. Raises NotFound."""
+    row = await conn.fetchrow(
         """
-        SELECT n.last_change_no FROM clients c JOIN change_counters n ON n.customer_id = $1 AND n.client_id = c.id
+        SELECT n.last_change_no, n.epoch FROM clients c JOIN change_counters n ON n.customer_id = $1 AND n.client_id = c.id
         WHERE c.customer_id = $1 AND c.id = $2 AND c.deleted_at IS NULL
         """,
         customer_id,
         client_id,
     )
-    if last is None:
+    if row is None:
         raise NotFound(f"there is no client {client_id}")
-    return last
+    return ChangeCounter(**row)
 
 
 async def list_changes(

@@ -1,8 +1,9 @@
 """The feed of changes: what was added, updated and removed since a cursor, a page at a time or as a stream.
 
-A cursor is (client, since, after): `after` is the last change number read, `since` where the reader was last up to date. A
-row comes once, at its latest change; it is added where it came after `since`. Numbers of a client commit in order, so that
-nothing is ever numbered below what was read; a cursor has no end, and is as good after a dump and restore.
+A cursor is (client, since, after, epoch): `after` is the last change number read, `since` where the reader was last up to date.
+A row comes once, at its latest change; it is added where it came after `since`. Numbers of a client commit in order, so that
+nothing is ever numbered below what was read; a cursor has no end, and is as good after a dump and restore. After a restore of
+an older backup the operator begins another epoch (deploy/RUNBOOK.md), of which older cursors are not.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -11,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from bankfeed.db.change import get_last_change_no, list_changes
+from bankfeed.db.change import get_change_counter, list_changes
 from bankfeed.db.ledger import list_shown_entries
 from bankfeed.errors import BadRequest
 from bankfeed.model import ClientId, TransactionId
@@ -31,6 +32,7 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
     client_id: ClientId
     since: int
     after: int
+    epoch: int = 0
 
     @property
     def has_more(self) -> bool:
@@ -107,14 +109,15 @@ async def list_transaction_changes(call: Call, params: ChangesParams) -> Changes
 async def _find_position(call: Call, params: ChangesParams) -> Position:
     """Return where to read on. Raises BadRequest for another client's cursor, Problem for one that is ahead of everything."""
     client_id = await find_client(call, params)
-    last = await get_last_change_no(call.conn, call.customer_id, client_id)
+    counter = await get_change_counter(call.conn, call.customer_id, client_id)
     if params.cursor is None:
-        return Position(client_id, 0, 0)
+        return Position(client_id, 0, 0, counter.epoch)
     position = read_cursor(params.cursor, Position)
     if position.client_id != client_id:
         raise BadRequest(f"expected a cursor of this client, got one of client {position.client_id}", field="cursor")
-    if not 0 <= position.since <= position.after <= last:
-        text = "the cursor is ahead of all changes, as after a restore of an older backup: read anew, without one"
+    is_ahead = not 0 <= position.since <= position.after <= counter.last_change_no
+    if is_ahead or position.epoch != counter.epoch:
+        text = "the cursor is of changes that a restore of an older backup took back: read anew, without one"
         raise Problem(409, "cursor_ahead", text, field="cursor")
     return position
 
@@ -132,7 +135,7 @@ async def _read(call: Call, position: Position, *, limit: int) -> tuple[list[Cha
     shown = rows[:limit]
     last = shown[-1]["change_no"] if shown else position.after
     entries = await list_shown_entries(call.conn, call.customer_id, [row["id"] for row in shown if row["is_shown"]])
-    following = Position(position.client_id, position.since if len(rows) > limit else last, last)
+    following = Position(position.client_id, position.since if len(rows) > limit else last, last, position.epoch)
     return [_make_line(row, entries) for row in shown], following
 
 
@@ -161,7 +164,8 @@ ROUTES: Final = (
         summary="Read what changed since a cursor",
         text="Keep nextCursor, and ask with it again: at once while hasMore, later otherwise. Each changed transaction comes "
         "once, as it is now: added, updated, or its id as removed, which is all that is no longer in view, for whatever "
-        "reason. Nothing is ever missed while changes go on; a cursor works for ever. A page asked for again has the same "
+        "reason. Nothing is ever missed while changes go on; a cursor works for ever, also after a "
+        "dump and restore; where an older backup was restored it is 409 cursor_ahead. A page asked for again has the same "
         "rows, less those that changed since and so come later. Without a cursor everything comes. With stream=true all of "
         "it comes as JSON lines, a cursor after each thousand rows, so that a stream that broke off goes on from there.",
         tag=TAG,

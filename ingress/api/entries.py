@@ -169,6 +169,7 @@ async def book_transactions(call: Call, _: NoParams, body: NewBookings) -> Entri
     """Make an entry from each of many transactions."""
     wanted = [_read(each, place=f"items[{n}]") for n, each in enumerate(body.items)]
     made = await book(call.database, call.customer_id, wanted, actor=call.actor)
+    call.target = f"entries={','.join(str(each.id) for each in made)}"[:1_000]
     return EntriesAnswer(entries=[show_entry(each) for each in made])
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from bankfeed.db import Database
 from bankfeed.db.account import lock_account, mark_closed
-from bankfeed.db.change import get_last_change_no, list_changes, touch_rows, touch_transactions
+from bankfeed.db.change import get_change_counter, list_changes, touch_rows, touch_transactions
 from bankfeed.db.client import insert_client
 from bankfeed.db.connection import Lease, claim_connection, get_refresh_target, request_refreshes
 from bankfeed.db.customer import update_shadow_policy
@@ -147,7 +147,7 @@ async def test_each_row_is_told_of_once_at_its_latest_change(
         ids = [row["id"] for row in before]
         assert 1 == await touch_transactions(conn, reader.customer_id, reader.client_id, [TransactionId(ids[0])])
         again = await list_changes(conn, reader.customer_id, reader.client_id, after=0, since=0, limit=9)
-        assert 4 == await get_last_change_no(conn, reader.customer_id, reader.client_id)
+        assert 4 == (await get_change_counter(conn, reader.customer_id, reader.client_id)).last_change_no
     assert [(ids[0], 1), (ids[1], 2), (ids[2], 3)] == [(row["id"], row["change_no"]) for row in before]
     assert [(ids[1], 2), (ids[2], 3), (ids[0], 4)] == [(row["id"], row["change_no"]) for row in again]
     assert account_id == again[0]["sub_account_id"]
@@ -285,11 +285,11 @@ async def test_a_client_that_is_not_there_has_no_feed(ground: Ground, superuser:
     other = await make_tenant(ground.database, ground.sources)
     async with ground.app() as conn:
         with pytest.raises(NotFound):
-            await get_last_change_no(conn, ground.tenant.customer_id, other.client_id)
+            await get_change_counter(conn, ground.tenant.customer_id, other.client_id)
     await superuser.execute("UPDATE clients SET deleted_at = now(), erase_at = now()")
     async with ground.app() as conn:
         with pytest.raises(NotFound):
-            await get_last_change_no(conn, ground.tenant.customer_id, ground.tenant.client_id)
+            await get_change_counter(conn, ground.tenant.customer_id, ground.tenant.client_id)
 
 
 async def test_nothing_is_missed_while_processes_write(

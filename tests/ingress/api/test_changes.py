@@ -106,6 +106,24 @@ async def test_what_an_answer_does_to_a_rows_entries_is_told(ledger: Ledger, wor
     assert changed == (await read(api, cursor)).body["updated"]
 
 
+async def test_the_row_that_an_entry_went_to_is_told(ledger: Ledger) -> None:
+    """A question stays open while a merge takes its entry along; the answer changes what the other row shows."""
+    api = ledger.person
+    keep, drop = await ledger.find("LUIGI AGAIN"), await ledger.find("LUIGI")
+    _, other = (await api.get("/entries", clientId=api.client_id)).body["entries"]
+    assert 200 == (await api.post(f"/entries/{other['id']}/undo")).status
+    await ledger.pull("p2 pending 02 -20.00 LUIGI AGAIN")
+    [gone] = (await api.get("/reviews")).body["reviews"]
+    assert 200 == (await api.post(f"/reviews/{gone['id']}/accept")).status
+    await ledger.pull("p1 pending 02 -20.00 LUIGI", "p2 pending 02 -20.00 LUIGI AGAIN")
+    assert 200 == (await api.post(f"/transactions/{drop}/merge", {"into": keep})).status
+    [returned] = (await api.get("/reviews")).body["reviews"]
+    cursor = (await read(api)).body["nextCursor"]
+    assert 200 == (await api.post(f"/reviews/{returned['id']}/accept")).status
+    assert [["entry-1"]] == [row["ledgerEntries"] for row in await list_rows(api)]
+    assert await list_rows(api) == (await read(api, cursor)).body["updated"]
+
+
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 6])
 async def test_pages_lead_to_the_end(api: Person, book: Book, limit: int) -> None:
     """Each row comes on one page, in the order of its change; hasMore says when the reader is up to date."""
@@ -214,3 +232,17 @@ async def test_what_is_anothers_is_not_there(api: Person, other: Person, book: B
         "UPDATE clients SET deleted_at = $2, erase_at = $2 WHERE id = $1", api.client_id, datetime.now(UTC)
     )
     assert 404 == (await read(api)).status
+
+
+async def test_a_restored_backup_is_told_of(api: Person, book: Book) -> None:
+    """A cursor of before a restore is refused for good, also when newer numbers have passed it; a new one works."""
+    account = await book.add_account()
+    await book.add_row(account)
+    old = (await read(api, None)).body["nextCursor"]
+    await book.superuser.execute("UPDATE change_counters SET epoch = 7")
+    await book.add_row(account)
+    said = await read(api, old)
+    assert (409, "cursor_ahead") == (said.status, said.body["code"])
+    anew = await read(api, None)
+    assert 2 == len(anew.body["added"])
+    assert 200 == (await read(api, anew.body["nextCursor"])).status

@@ -117,6 +117,22 @@ async def test_a_sub_account_is_kept_apart(api: Person, relinked: dict[str, Any]
     assert 1 == len((await api.get("/doubts")).body["doubts"])
 
 
+@pytest.mark.parametrize("answer", ["adopt", "keep-apart"])
+async def test_a_deleted_sub_account_may_be_the_earlier_one(
+    api: Person, relinked: dict[str, Any], superuser: asyncpg.Connection, answer: str
+) -> None:
+    """What is asked about one that a person deleted is answered too: it comes back, or stays deleted."""
+    earlier_id = relinked["earlierSubAccount"]["id"]
+    assert 200 == (await api.delete(f"/sub-accounts/{earlier_id}")).status
+    assert [relinked["id"]] == [row["id"] for row in (await api.get("/doubts")).body["doubts"]]
+    said = await api.post(f"/doubts/{relinked['id']}/{answer}")
+    assert (200, earlier_id) == (said.status, said.body["subAccountId"])
+    assert [] == (await api.get("/doubts")).body["doubts"]
+    assert (200 if answer == "adopt" else 404) == (await api.get(f"/sub-accounts/{earlier_id}")).status
+    left = await superuser.fetchval("SELECT count(*) FROM accounts WHERE state = 'open' AND deleted_at IS NULL")
+    assert 1 == left
+
+
 async def test_doubts_come_in_pages_oldest_first(api: Person) -> None:
     """Of all clients, or of one; a page goes on where the one before ended."""
     feed: Stored = make_feed(api)
@@ -156,3 +172,13 @@ async def test_a_reader_answers_nothing(reader: Person, tie: dict[str, Any]) -> 
     assert 1 == len((await reader.get("/doubts")).body["doubts"])
     assert 403 == (await reader.post(f"/doubts/{tie['id']}/decide", {"choice": 1})).status
     assert 403 == (await reader.post(f"/doubts/{tie['id']}/adopt")).status
+
+
+async def test_nothing_is_answered_of_a_deleted_client(
+    api: Person, relinked: dict[str, Any], superuser: asyncpg.Connection
+) -> None:
+    """Nobody is asked about its sub-accounts, and no answer is taken."""
+    await superuser.execute("UPDATE clients SET deleted_at = now(), erase_at = now()")
+    assert [] == (await api.get("/doubts")).body["doubts"]
+    for answer in ("adopt", "keep-apart"):
+        assert 404 == (await api.post(f"/doubts/{relinked['id']}/{answer}")).status

@@ -53,6 +53,13 @@ async def end(book: Book, refresh_id: int, *, state: str = "done", code: int | N
     )
 
 
+async def pass_time(book: Book, seconds: int) -> None:
+    """Let time pass since what has ended."""
+    await book.superuser.execute(
+        "UPDATE bank_refreshes SET finished_at = finished_at - make_interval(secs => $1)", seconds
+    )
+
+
 async def test_a_click_is_answered_at_once(api: Person, account_id: int) -> None:
     """A refresh waits, with its id to look it up, and asks nobody within the request."""
     asked = await click(api, account_id)
@@ -72,11 +79,35 @@ async def test_one_that_runs_is_not_doubled(api: Person, employee: Person, accou
     assert (await click(api, account_id))["id"] != (await click(api, account_id, "refresh-historic"))["id"]
 
 
-async def test_a_click_after_the_end_is_a_new_one(api: Person, book: Book, account_id: int) -> None:
-    """What is done does not stand in the way of what may be new since."""
+@pytest.mark.parametrize("state", ["done", "failed"])
+async def test_a_bank_is_not_asked_again_at_once(api: Person, book: Book, account_id: int, state: str) -> None:
+    """Until five minutes after the end of one it is the answer, for people and keys, of the login and its parts alike."""
+    key = await make_key(api, "accounts:write")
+    part = await book.add_account(account_id)
     first = await click(api, account_id)
-    await end(book, first["id"])
-    assert first["id"] != (await click(api, account_id))["id"]
+    await end(book, first["id"], state=state, code=0 if state == "done" else 103)
+    await pass_time(book, 299)
+    for person in (api, key):
+        again = await click(person, account_id)
+        assert (first["id"], state) == (again["id"], again["state"])
+        said = await person.post(f"/sub-accounts/{part}/refresh")
+        assert first["id"] == said.body["refresh"]["id"]
+    await pass_time(book, 2)
+    second = await click(key, account_id)
+    assert first["id"] != second["id"]
+    assert "waiting" == second["state"]
+
+
+async def test_where_no_bank_was_asked_the_next_click_is_a_new_one(api: Person, book: Book, account_id: int) -> None:
+    """What failed before the bank was asked, or loaded history, does not stand in the way of what may be new."""
+    first = await click(api, account_id)
+    await end(book, first["id"], state="failed", code=None)
+    second = await click(api, account_id)
+    assert first["id"] != second["id"]
+    await end(book, second["id"], state="failed", code=None)
+    history = await click(api, account_id, "refresh-historic")
+    await end(book, history["id"])
+    assert "waiting" == (await click(api, account_id))["state"]
 
 
 async def test_a_key_sent_again_is_one_click(api: Person, book: Book, account_id: int) -> None:
@@ -147,6 +178,7 @@ async def test_a_refusal_says_what_to_do(api: Person, book: Book, account_id: in
     found = await look(api, asked["id"])
     assert 103 == found["code"]
     assert "enter them in the bank account's repair" in found["whatToDo"]
+    await pass_time(book, 300)
     asked = await click(api, account_id)
     await end(book, asked["id"], state="failed", code=None, message="No.")
     assert "Try again later; the usual updates go on." == (await look(api, asked["id"]))["whatToDo"]
