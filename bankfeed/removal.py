@@ -63,13 +63,15 @@ async def restore_client(conn: Connection, customer_id: CustomerId, client_id: C
     """Bring back a client that is not due to be erased yet; True where a refresh of its logins is due.
 
     Its logins and accounts come back closed, with their rows. Where the aggregator was not asked to delete the client yet,
-    it is not asked any more, and a refresh opens what it still lists. Raises NotFound, UsernameTaken.
+    it is not asked any more, and a refresh opens what it still lists; where a worker is at it, that is so once the try has
+    failed, or was abandoned. Raises NotFound, UsernameTaken.
     """
     deleted_at = await client.mark_restored(conn, customer_id, client_id)
-    accounts = await deletion.restore_closed(conn, customer_id, client_id, deleted_at=deleted_at)
     kept_at = await removal.mark_client_withdrawn(conn, customer_id, client_id)
+    await deletion.restore_connections(conn, customer_id, client_id, deleted_at=deleted_at)
     if kept_at:
         await deletion.reopen_connections(conn, customer_id, client_id, kept_at)
+    accounts = await deletion.restore_accounts(conn, customer_id, client_id, deleted_at=deleted_at)
     await change.touch_rows(conn, customer_id, client_id, accounts)
     return bool(kept_at)
 

@@ -35,6 +35,7 @@ ASK_MARGIN_S: Final = 30  # beside the ask itself: a new token
 LEASE_MARGIN_S: Final = 60  # beside the ask itself: all that is read before and written after
 
 GONE: Final = "The bank account is no longer linked."
+LOCKED: Final = "The client was locked before the bank was asked."
 NO_ANSWER: Final = "The bank could not be asked now; try again later."
 TOO_LONG: Final = "The bank has not answered in time; what it says will come with a later update."
 NOT_FETCHED: Final = "The bank was asked, but its answer could not be fetched yet; it will come with a later update."
@@ -99,6 +100,8 @@ async def _run(context: Context, claimed: ClaimedRefresh) -> None:
         await _end_fetch(context, claimed, errand)
     elif errand.is_gone or errand.customer_ref is None:
         await _fail(context, claimed, GONE)
+    elif errand.is_locked and errand.asked_at is None:
+        await _fail(context, claimed, LOCKED)
     else:
         await _try(context, claimed, errand, errand.customer_ref)
 

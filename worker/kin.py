@@ -12,7 +12,7 @@ from datetime import datetime
 from bankfeed.aggregators import ListedAccount
 from bankfeed.db import Connection, account, doubt, relink, transaction
 from bankfeed.db.connection import Lease, RefreshTarget
-from bankfeed.db.relink import Earlier, Own
+from bankfeed.db.relink import Earlier
 from bankfeed.model import AccountId, Pull, PullId
 from bankfeed.reconcile.adoption import Identity, Kinship, choose, judge, list_unsure
 from bankfeed.reconcile.suspicion import find_failure
@@ -41,11 +41,14 @@ async def find_kin(
     `beside` is what the login lists. `also_locked` are the other accounts that this transaction changes: all are locked
     by id, in one go.
     """
-    own, earlier = (None, ()) if find_failure(reported) else await _list_earlier(conn, lease, target, listed)
-    owns = (own.id,) if own is not None and earlier else ()
-    await account.lock_accounts(conn, lease.customer_id, (*also_locked, *owns, *(each.id for each in earlier)))
+    own = await relink.find_own(conn, lease, source_id=target.source_id, account_ref=listed.account_ref)
+    earlier = () if find_failure(reported) else await relink.list_earlier(conn, lease, own, currency=listed.currency)
+    others = (*also_locked, *(each.id for each in earlier))
+    if others:  # else the own one is the only one, and locked by who writes it
+        await account.lock_accounts(conn, lease.customer_id, (*others, *(() if own is None else (own.id,))))
     if earlier:  # one may have been opened again before the lock
-        own, closed = await _list_earlier(conn, lease, target, listed)
+        own = await relink.find_own(conn, lease, source_id=target.source_id, account_ref=listed.account_ref)
+        closed = await relink.list_earlier(conn, lease, own, currency=listed.currency)
         earlier = tuple(each for each in earlier if each in closed)
     if own is not None and own.is_deleted:
         return Kin()  # it stays deleted, and is none of the others
@@ -58,13 +61,6 @@ async def find_kin(
     is_alone = await _is_alone(conn, lease, earlier[0].identity.institution, listed, beside)
     same, unsure = choose(judged, is_alone=is_alone)
     return Kin(same=same, unsure=unsure)
-
-
-async def _list_earlier(
-    conn: Connection, lease: Lease, target: RefreshTarget, listed: ListedAccount
-) -> tuple[Own | None, tuple[Earlier, ...]]:
-    own = await relink.find_own(conn, lease, source_id=target.source_id, account_ref=listed.account_ref)
-    return own, await relink.list_earlier(conn, lease, own, currency=listed.currency)
 
 
 async def _judge(conn: Connection, lease: Lease, earlier: Earlier, listed: ListedAccount, reported: Pull) -> Kinship:

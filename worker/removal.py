@@ -11,8 +11,9 @@ from uuid import UUID, uuid4
 from bankfeed import metrics
 from bankfeed.aggregators import Aggregator
 from bankfeed.db import removal
-from bankfeed.db.removal import ClaimedRemoval, RemovalKind, RemovalTarget
+from bankfeed.db.removal import ClaimedRemoval, RemovalKind, RemovalState, RemovalTarget
 from bankfeed.errors import AggregatorError, NoSuchAccount, Unavailable
+from bankfeed.jobs import Wake
 from bankfeed.logs import get_logger
 from worker.context import Context
 
@@ -20,6 +21,13 @@ MOST_TRIES: Final = 30  # some five and a half days
 FIRST_WAIT_S: Final = 60
 LONGEST_WAIT_S: Final = 6 * 3600
 CALL_SHARE: Final = 0.8  # of the lease: the rest is for what is read before and written after
+
+_OUTCOMES: Final = {
+    RemovalState.WAITING: "later",
+    RemovalState.GIVEN_UP: "given_up",
+    RemovalState.WITHDRAWN: "withdrawn",
+    None: "lost",
+}
 
 
 async def take_removal(context: Context) -> bool:
@@ -50,6 +58,7 @@ async def _try(context: Context, claimed: ClaimedRemoval, token: UUID) -> None:
     async with context.database.tenant(claimed.customer_id) as conn:
         target = await removal.find_target(conn, claimed.customer_id, claimed.id, token=token)
     if target is None:
+        context.waker.wake(Wake.REFRESH)  # of a client that was restored
         return
     try:
         async with asyncio.timeout(context.settings.lease_s * CALL_SHARE):
@@ -91,14 +100,14 @@ async def _note_failed(context: Context, claimed: ClaimedRemoval, token: UUID, *
     storable = "".join(letter if letter.isprintable() else " " for letter in reason[:500])
     async with context.database.tenant(claimed.customer_id) as conn:
         if tries >= MOST_TRIES:
-            outcome = "given_up"
-            is_ours = await removal.mark_given_up(conn, claimed.customer_id, claimed.id, token=token, reason=storable)
+            state = await removal.mark_given_up(conn, claimed.customer_id, claimed.id, token=token, reason=storable)
         else:
-            outcome = "later"
-            is_ours = await removal.mark_waiting(
+            state = await removal.mark_waiting(
                 conn, claimed.customer_id, claimed.id, token=token, delay_s=wait_s(tries), reason=storable
             )
-    _note(claimed, outcome if is_ours else "lost", reason=storable)
+    _note(claimed, _OUTCOMES[state], reason=storable)
+    if state is RemovalState.WITHDRAWN:
+        context.waker.wake(Wake.REFRESH)
 
 
 def _note(claimed: ClaimedRemoval, outcome: str, *, reason: str) -> None:

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from bankfeed.acts.begun import Begun, lock
-from bankfeed.db import Connection, Tenants, account, change, client, doubt, relink, transaction
+from bankfeed.db import Connection, Tenants, account, change, client, doubt, plan_for_bulk, relink, transaction
 from bankfeed.db.doubt import OpenDoubt
 from bankfeed.errors import ActRefused
 from bankfeed.model import AccountId, ActId, CustomerId, DoubtId, EventType, TransactionId
@@ -80,13 +80,15 @@ async def adopt(
 async def _lock_both(
     conn: Connection, customer_id: CustomerId, doubt_id: DoubtId, *, actor: str, at: datetime | None
 ) -> tuple[Begun, OpenDoubt, AccountId]:
-    """Lock the accounts of a doubt about two; the act is on the earlier one. Raises NotFound, ActRefused."""
+    """Lock the accounts of a doubt about two; the act is on the earlier one, deleted or not. Raises NotFound, ActRefused."""
     first = await doubt.get_open_doubt(conn, customer_id, doubt_id)
     if first.earlier_account_id is None:
         raise ActRefused(f"expected a doubt about an account, got doubt {doubt_id} about a transaction")
     await account.lock_accounts(conn, customer_id, (first.account_id, first.earlier_account_id))
     asked = await doubt.get_open_doubt(conn, customer_id, doubt_id)  # somebody may have answered before the lock
-    begun = await lock(conn, customer_id, first.earlier_account_id, actor=actor, at=at)
+    await plan_for_bulk(conn)
+    earlier = await relink.lock_earlier(conn, customer_id, first.earlier_account_id)
+    begun = Begun(conn=conn, customer_id=customer_id, account=earlier, actor=actor, at=at or earlier.locked_at)
     return begun, asked, first.account_id
 
 

@@ -336,8 +336,12 @@ async def mark_closed(
     """
     rows = await conn.fetch(
         """
-        UPDATE accounts SET state = 'closed', closed_at = coalesce($3, now()), delete_hinted_at = NULL
-        WHERE customer_id = $1 AND id = ANY ($2::bigint[]) AND state = 'open' RETURNING id, client_id
+        WITH locked AS (
+            SELECT id FROM accounts WHERE customer_id = $1 AND id = ANY ($2::bigint[]) AND state = 'open'
+            ORDER BY id FOR UPDATE
+        )
+        UPDATE accounts a SET state = 'closed', closed_at = coalesce($3, now()), delete_hinted_at = NULL
+        FROM locked WHERE a.customer_id = $1 AND a.id = locked.id RETURNING a.id, a.client_id
         """,
         customer_id,
         list(account_ids),
@@ -377,10 +381,15 @@ async def hint_deleted(
     """
     await conn.execute(
         """
-        UPDATE accounts SET delete_hinted_at = clock_timestamp()
-        WHERE source_id = $1 AND state = 'open' AND ($2::bigint IS NULL OR customer_id = $2)
-          AND (aggregator_id = ANY ($3::text[]) OR (cardinality($3::text[]) = 0 AND (customer_id, connection_id) IN
-               (SELECT * FROM unnest($4::bigint[], $5::bigint[]))))
+        WITH locked AS (
+            SELECT customer_id, id FROM accounts
+            WHERE source_id = $1 AND state = 'open' AND ($2::bigint IS NULL OR customer_id = $2)
+              AND (aggregator_id = ANY ($3::text[]) OR (cardinality($3::text[]) = 0 AND (customer_id, connection_id) IN
+                   (SELECT * FROM unnest($4::bigint[], $5::bigint[]))))
+            ORDER BY customer_id, id FOR UPDATE
+        )
+        UPDATE accounts a SET delete_hinted_at = clock_timestamp()
+        FROM locked WHERE a.customer_id = locked.customer_id AND a.id = locked.id
         """,
         source_id,
         customer_id,

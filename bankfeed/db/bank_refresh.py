@@ -50,14 +50,15 @@ class ClaimedRefresh:
 class Errand:
     """What is needed to ask. `tries` counts this one.
 
-    `customer_ref` is None where the client is not enrolled; `account_refs` are the open accounts. `has_arrived` is whether
-    the refresh of the number `refresh_no` is handled.
+    `customer_ref` is None where the client is not enrolled; `account_refs` are the open accounts. `is_locked` is whether the
+    client is, `has_arrived` whether the refresh of the number `refresh_no` is handled.
     """
 
     login_ref: str
     customer_ref: str | None
     account_refs: tuple[str, ...]
     is_gone: bool
+    is_locked: bool
     tries: int
     asked_at: datetime | None
     refresh_no: int | None
@@ -121,6 +122,29 @@ async def find_loaded_history(
         """,
         customer_id,
         connection_id,
+    )
+    return BankRefresh(**row) if row else None
+
+
+async def find_recent(
+    conn: Connection, customer_id: CustomerId, connection_id: ConnectionId, *, kind: str, done_s: int, failed_s: int
+) -> BankRefresh | None:
+    """Return the last bank refresh of a kind where the bank was asked and that ended so shortly ago, None without one."""
+    row = await conn.fetchrow(
+        """
+        SELECT id, connection_id, kind::text, state::text, status_code, message, requested_at, asked_at, refresh_no,
+               finished_at
+        FROM bank_refreshes
+        WHERE customer_id = $1 AND connection_id = $2 AND kind = $3::bank_refresh_kind
+          AND (asked_at IS NOT NULL OR status_code IS NOT NULL)
+          AND finished_at > now() - make_interval(secs => CASE state WHEN 'done' THEN $4::int ELSE $5::int END)
+        ORDER BY id DESC LIMIT 1
+        """,
+        customer_id,
+        connection_id,
+        kind,
+        done_s,
+        failed_s,
     )
     return BankRefresh(**row) if row else None
 
@@ -194,7 +218,7 @@ async def mark_running(conn: Connection, claimed: ClaimedRefresh) -> Errand | No
                      WHERE a.customer_id = $1 AND a.connection_id = c.id AND a.state = 'open' AND a.adopted_into IS NULL
                      ORDER BY a.id) AS account_refs,
                c.state = 'closed' OR c.deleted_at IS NOT NULL OR cl.deleted_at IS NOT NULL AS is_gone,
-               b.tries, b.asked_at, b.refresh_no, b.refresh_no IS NOT NULL AND b.refresh_no <= c.handled AS has_arrived
+               cl.locked_at IS NOT NULL AS is_locked, b.tries, b.asked_at, b.refresh_no, b.refresh_no IS NOT NULL AND b.refresh_no <= c.handled AS has_arrived
         FROM begun b
         JOIN connections c ON c.customer_id = $1 AND c.id = b.connection_id
         JOIN clients cl ON cl.customer_id = $1 AND cl.id = b.client_id

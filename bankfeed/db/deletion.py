@@ -139,9 +139,14 @@ async def reopen_accounts(
     """Let accounts that were added again at a time after their deletion be accounts again; the next refresh opens them."""
     await conn.execute(
         """
-        UPDATE accounts SET deleted_at = NULL, version = version + 1
-        WHERE customer_id = $1 AND source_id = $2 AND aggregator_id = ANY ($3::text[]) AND adopted_into IS NULL
-          AND deleted_at < $4
+        WITH locked AS (
+            SELECT id FROM accounts
+            WHERE customer_id = $1 AND source_id = $2 AND aggregator_id = ANY ($3::text[]) AND adopted_into IS NULL
+              AND deleted_at < $4
+            ORDER BY id FOR UPDATE
+        )
+        UPDATE accounts a SET deleted_at = NULL, version = version + 1
+        FROM locked WHERE a.customer_id = $1 AND a.id = locked.id
         """,
         customer_id,
         source_id,
@@ -168,18 +173,35 @@ async def list_deleted_refs(
     return tuple(row["aggregator_id"] for row in rows)
 
 
-async def restore_closed(
+async def restore_connections(
+    conn: Connection, customer_id: CustomerId, client_id: ClientId, *, deleted_at: datetime
+) -> None:
+    """Bring back, closed, the connections that were deleted together with their client. Their accounts come after them."""
+    await conn.execute(
+        """
+        WITH locked AS (
+            SELECT id FROM connections WHERE customer_id = $1 AND client_id = $2 AND deleted_at = $3 ORDER BY id FOR UPDATE
+        )
+        UPDATE connections c SET deleted_at = NULL, version = version + 1
+        FROM locked WHERE c.customer_id = $1 AND c.id = locked.id
+        """,
+        customer_id,
+        client_id,
+        deleted_at,
+    )
+
+
+async def restore_accounts(
     conn: Connection, customer_id: CustomerId, client_id: ClientId, *, deleted_at: datetime
 ) -> tuple[AccountId, ...]:
-    """Bring back, closed, the connections and accounts that were deleted together with their client; return the accounts."""
+    """Bring back, closed, the accounts that were deleted together with their client; return them."""
     rows = await conn.fetch(
         """
-        WITH connections_back AS (
-            UPDATE connections SET deleted_at = NULL, version = version + 1
-            WHERE customer_id = $1 AND client_id = $2 AND deleted_at = $3
+        WITH locked AS (
+            SELECT id FROM accounts WHERE customer_id = $1 AND client_id = $2 AND deleted_at = $3 ORDER BY id FOR UPDATE
         )
-        UPDATE accounts SET deleted_at = NULL, version = version + 1
-        WHERE customer_id = $1 AND client_id = $2 AND deleted_at = $3 RETURNING id
+        UPDATE accounts a SET deleted_at = NULL, version = version + 1
+        FROM locked WHERE a.customer_id = $1 AND a.id = locked.id RETURNING a.id
         """,
         customer_id,
         client_id,
@@ -194,9 +216,14 @@ async def reopen_connections(
     """Ask for a refresh of a restored client's logins at sources that still have it; it opens what they still list."""
     await conn.execute(
         """
-        UPDATE connections SET state = 'active', status_since = now(), requested = requested + 1, due_at = now()
-        WHERE customer_id = $1 AND client_id = $2 AND source_id = ANY ($3::bigint[]) AND deleted_at IS NULL
-          AND state = 'closed'
+        WITH locked AS (
+            SELECT id FROM connections
+            WHERE customer_id = $1 AND client_id = $2 AND source_id = ANY ($3::bigint[]) AND deleted_at IS NULL
+              AND state = 'closed'
+            ORDER BY id FOR UPDATE
+        )
+        UPDATE connections c SET state = 'active', status_since = now(), requested = requested + 1, due_at = now()
+        FROM locked WHERE c.customer_id = $1 AND c.id = locked.id
         """,
         customer_id,
         client_id,

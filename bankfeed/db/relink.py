@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from bankfeed.db.account import ActedOn
 from bankfeed.db.connection import Lease
 from bankfeed.db.database import Connection
+from bankfeed.errors import NotFound
 from bankfeed.model import AccountId, CustomerId, SourceId, TransactionId
 from bankfeed.reconcile.adoption import Identity
 
@@ -69,6 +71,23 @@ async def list_earlier(conn: Connection, lease: Lease, own: Own | None, *, curre
         closed_since,
     )
     return tuple(Earlier(id=row["id"], identity=_read_identity(row)) for row in rows)
+
+
+async def lock_earlier(conn: Connection, customer_id: CustomerId, account_id: AccountId) -> ActedOn:
+    """Lock an account that another one may be, until commit, deleted or not. Raises NotFound, also where its client was deleted."""
+    row = await conn.fetchrow(
+        """
+        SELECT id, client_id, connection_id, state, adopted_into, clock_timestamp() AS locked_at
+        FROM accounts a WHERE customer_id = $1 AND id = $2 AND EXISTS (
+            SELECT FROM clients c WHERE c.customer_id = $1 AND c.id = a.client_id AND c.deleted_at IS NULL)
+        FOR UPDATE
+        """,
+        customer_id,
+        account_id,
+    )
+    if row is None:
+        raise NotFound(f"there is no account {account_id}")
+    return ActedOn(**row)
 
 
 async def list_open(conn: Connection, lease: Lease, *, besides: str, currency: str) -> tuple[Identity, ...]:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from bankfeed.db.database import Connection
+from bankfeed.db.deletion import reopen_connections
 from bankfeed.model import ClientId, CustomerId, SourceId
 
 
@@ -126,7 +127,13 @@ async def claim_removal(conn: Connection, *, token: UUID, lease_s: float) -> Cla
 async def find_target(
     conn: Connection, customer_id: CustomerId, removal_id: int, *, token: UUID
 ) -> RemovalTarget | None:
-    """Return what the aggregator calls a claimed removal; None where the claim is lost, or it was withdrawn."""
+    """Return what the aggregator calls a claimed removal; None where the claim is lost, or it is withdrawn, now at the latest.
+
+    What is restored or added again after this look, while the aggregator is told, is deleted there all the same: a call
+    cannot be taken back. Then it ends as gone, and what was restored stays closed; or a refresh finds nothing of it.
+    """
+    if await _mark_kept(conn, customer_id, removal_id, token=token):
+        return None
     row = await conn.fetchrow(
         """
         SELECT aggregator_customer_id AS customer_ref, aggregator_ref AS ref FROM removals
@@ -164,8 +171,13 @@ async def mark_gone(conn: Connection, customer_id: CustomerId, removal_id: int, 
 
 async def mark_waiting(
     conn: Connection, customer_id: CustomerId, removal_id: int, *, token: UUID, delay_s: float, reason: str
-) -> bool:
-    """Count a try that failed; it is due again after a delay. False where the claim is lost."""
+) -> RemovalState | None:
+    """Count a try that failed; it is due again after a delay. Return how it stands now, None where the claim is lost.
+
+    Withdrawn is what is not deleted here any more. The try may have reached the aggregator: the next refresh finds out.
+    """
+    if await _mark_kept(conn, customer_id, removal_id, token=token):
+        return RemovalState.WITHDRAWN
     done = await conn.fetchval(
         """
         UPDATE removals SET tries = tries + 1, reason = $5, lease_token = NULL, lease_until = NULL,
@@ -178,13 +190,15 @@ async def mark_waiting(
         delay_s,
         reason,
     )
-    return bool(done)
+    return RemovalState.WAITING if done else None
 
 
 async def mark_given_up(
     conn: Connection, customer_id: CustomerId, removal_id: int, *, token: UUID, reason: str
-) -> bool:
-    """Count the last try that failed; from here on a person has to look. False where the claim is lost."""
+) -> RemovalState | None:
+    """Count the last try that failed; from here on a person has to look. Returns what mark_waiting does."""
+    if await _mark_kept(conn, customer_id, removal_id, token=token):
+        return RemovalState.WITHDRAWN
     done = await conn.fetchval(
         """
         UPDATE removals SET state = 'given_up', finished_at = now(), tries = tries + 1, reason = $4, lease_token = NULL,
@@ -196,7 +210,36 @@ async def mark_given_up(
         token,
         reason,
     )
-    return bool(done)
+    return RemovalState.GIVEN_UP if done else None
+
+
+async def _mark_kept(conn: Connection, customer_id: CustomerId, removal_id: int, *, token: UUID) -> bool:
+    """Withdraw a claimed removal of what is not deleted here any more; True where it was.
+
+    The logins of a restored client are asked for again. What is kept is locked first, so that who deletes it once more
+    either is seen here, or finds nothing that waits and notes it anew.
+    """
+    row = await conn.fetchrow(
+        """
+        UPDATE removals r SET state = 'withdrawn', finished_at = now(), lease_token = NULL, lease_until = NULL
+        WHERE customer_id = $1 AND id = $2 AND state = 'waiting' AND lease_token = $3 AND CASE kind
+            WHEN 'customer' THEN EXISTS (
+                SELECT FROM clients c WHERE c.customer_id = $1 AND c.id = r.client_id AND c.deleted_at IS NULL FOR SHARE)
+            WHEN 'login' THEN EXISTS (
+                SELECT FROM connections c WHERE c.customer_id = $1 AND c.source_id = r.source_id
+                  AND c.aggregator_login_id = r.aggregator_ref AND c.deleted_at IS NULL FOR SHARE)
+            WHEN 'account' THEN EXISTS (
+                SELECT FROM accounts a WHERE a.customer_id = $1 AND a.source_id = r.source_id
+                  AND a.aggregator_id = r.aggregator_ref AND a.adopted_into IS NULL AND a.deleted_at IS NULL FOR SHARE)
+        END RETURNING client_id, source_id, kind::text
+        """,
+        customer_id,
+        removal_id,
+        token,
+    )
+    if row is not None and row["kind"] == RemovalKind.CUSTOMER:
+        await reopen_connections(conn, customer_id, row["client_id"], [row["source_id"]])
+    return row is not None
 
 
 async def give_back(conn: Connection, claimed: ClaimedRemoval, *, token: UUID) -> None:
@@ -235,11 +278,15 @@ async def mark_withdrawn(
 
 
 async def mark_client_withdrawn(conn: Connection, customer_id: CustomerId, client_id: ClientId) -> tuple[SourceId, ...]:
-    """Take back the removal of a restored client where nobody is trying it; return the sources that still have it."""
+    """Take back the removal of a restored client where nobody is trying it; return the sources that still have it.
+
+    What is being tried just now ends by itself: as gone, or withdrawn by whoever looks at it next (see find_target).
+    """
     rows = await conn.fetch(
         """
-        UPDATE removals SET state = 'withdrawn', finished_at = now()
-        WHERE customer_id = $1 AND client_id = $2 AND state = 'waiting' AND kind = 'customer' AND lease_token IS NULL
+        UPDATE removals SET state = 'withdrawn', finished_at = now(), lease_token = NULL, lease_until = NULL
+        WHERE customer_id = $1 AND client_id = $2 AND state = 'waiting' AND kind = 'customer'
+          AND (lease_token IS NULL OR lease_until <= now())
         RETURNING source_id
         """,
         customer_id,

@@ -358,7 +358,9 @@ ROUTES: Final = (
         path="/bank-accounts/{bankAccountId}/refresh",
         handle=refresh_bank_account,
         summary="Refresh a bank account",
-        text=ASKS_THE_BANK,
+        text=ASKS_THE_BANK
+        + " Once a bank was asked, it is asked again five minutes after that ended at the earliest, a minute where it failed: until then the refresh "
+        "that ended is the answer, for people and keys alike.",
         tag=TAG,
         scope=Scope.ACCOUNTS_WRITE,
         params=BankAccountParams,

@@ -335,7 +335,8 @@ ROUTES: Final = (
         text=(
             "While a client is locked nothing is pulled for it: not by schedule, not at a click (that is 409), and not "
             "because the aggregator has news. All of it can be read, and worked on, as it is. What is asked for meanwhile "
-            "is kept, and done once when the client is unlocked. An update that runs already is finished."
+            "is kept, and done once when the client is unlocked. An update that runs already is finished; a refresh at a "
+            "click whose bank was not asked yet ends as failed."
         ),
         tag=TAG,
         scope=Scope.CLIENTS_WRITE,
@@ -378,7 +379,8 @@ ROUTES: Final = (
         summary="Restore a deleted client",
         text=(
             "Until its `eraseAt`. The client comes back with all its rows, and its bank accounts closed. What was deleted at "
-            "the aggregator meanwhile does not come back: link the banks again, and they go on with the rows that are there. "
+            "the aggregator meanwhile, or is at that moment, does not come back: link the banks again, and they go on with the "
+            "rows that are there. What was not is opened again by an update. "
             "A username that another client has taken since is 409."
         ),
         tag=TAG,

@@ -1,5 +1,6 @@
 """The API's description, for programs (openapi.json) and for people (a page made from it). Public, and the same for all."""
 
+import tomllib
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -9,6 +10,7 @@ import orjson
 from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from bankfeed.settings import ROOT
 from ingress.api.openapi import SCHEMAS, make_openapi
 from ingress.api.route import Route
 
@@ -62,11 +64,12 @@ class Docs:
 
 
 def find_version() -> str:
-    """Return the version of the installed package; "0" where it runs from a bare checkout."""
+    """Return the version of the installed package, or of the checkout that this is."""
     try:
         return version("bankfeed")
     except PackageNotFoundError:
-        return "0"
+        project: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+        return project
 
 
 def render(described: dict[str, Any]) -> str:

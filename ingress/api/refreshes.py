@@ -12,7 +12,13 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from bankfeed.db.bank_account import BankAccount
-from bankfeed.db.bank_refresh import BankRefresh, find_bank_refresh, find_loaded_history, insert_bank_refresh
+from bankfeed.db.bank_refresh import (
+    BankRefresh,
+    find_bank_refresh,
+    find_loaded_history,
+    find_recent,
+    insert_bank_refresh,
+)
 from bankfeed.errors import NotFound
 from bankfeed.health import ConnectionState, describe, read_code
 from bankfeed.jobs import Wake
@@ -22,6 +28,8 @@ from ingress.api.route import Body, Problem, Route, Scope, Wire, conflict
 TAG: Final = "Refreshes"
 MAX_WAIT_S: Final = 30
 LOOK_S: Final = 0.25
+DONE_GAP_S: Final = 300  # from the end of one to the next: the aggregator wants people to ask, and no programs
+FAILED_GAP_S: Final = 60  # who has repaired the login is not to wait as long
 LOCKED: Final = {"client_locked": 409, "conflict": 409}
 
 WAITING: Final = "The bank will be asked in a moment."
@@ -108,7 +116,7 @@ async def get_refresh(call: Call, params: RefreshParams) -> RefreshAnswer:
 
 
 async def begin_refresh(call: Call, account: BankAccount, kind: RefreshKind) -> RefreshAnswer:
-    """Ask for a bank refresh, unless one of that kind runs, or the history was loaded before: then that one is the answer.
+    """Ask for a bank refresh, unless one of that kind runs, has just ended, or loaded the history: that one is the answer then.
 
     Raises Problem 409 where the client is locked, or the login is closed.
     """
@@ -116,10 +124,16 @@ async def begin_refresh(call: Call, account: BankAccount, kind: RefreshKind) -> 
         raise Problem(409, "client_locked", f"the client {account.client_id} is locked; unlock it first")
     if account.state == ConnectionState.CLOSED:
         raise conflict("the bank account is no longer linked; link the bank again")
+    earlier = None
     if kind is RefreshKind.HISTORIC:
-        loaded = await find_loaded_history(call.conn, call.customer_id, account.id)
-        if loaded is not None:
-            return show_refresh(loaded)
+        earlier = await find_loaded_history(call.conn, call.customer_id, account.id)
+    if earlier is None:
+        done_s = 0 if kind is RefreshKind.HISTORIC else DONE_GAP_S  # history is asked for again where an account is new
+        earlier = await find_recent(
+            call.conn, call.customer_id, account.id, kind=kind.value, done_s=done_s, failed_s=FAILED_GAP_S
+        )
+    if earlier is not None:
+        return show_refresh(earlier)
     found = await insert_bank_refresh(call.conn, call.customer_id, account.id, kind=kind.value, requested_by=call.actor)
     call.wake(Wake.BANK_REFRESH)
     return show_refresh(found)

@@ -21,9 +21,11 @@ from bankfeed.db.account import (
     update_pulled,
 )
 from bankfeed.db.connection import Lease, RefreshTarget, claim_connection, get_refresh_target, request_refreshes
+from bankfeed.db.deletion import reopen_accounts
 from bankfeed.errors import RefusedData
 from bankfeed.model import AccountId, TransactionId
 from bankfeed.reconcile.balance import Balance, BalanceCheck
+from tests.conftest import Urls
 from tests.db.made import Ground, make_connection, wait_until_blocked
 
 AT = datetime(2026, 3, 31, 6, 0, tzinfo=UTC)
@@ -110,6 +112,47 @@ async def test_a_closed_account_opens_again_with_its_history(
     async with ground.app() as conn:
         assert (first.id,) == await list_open_ids(conn, customer_id, ground.connection_id)
     assert await superuser.fetchval("SELECT closed_at IS NULL FROM accounts")
+
+
+@pytest.mark.parametrize("what", ["close", "hint", "add again"])
+async def test_several_accounts_are_locked_by_id(
+    ground: Ground, lease: Lease, target: RefreshTarget, superuser: asyncpg.Connection, urls: Urls, what: str
+) -> None:
+    """Who waits for the first one holds none of the others yet, in whatever order disk and index have them."""
+    first = await lock(ground, lease, target, account_ref="5002")
+    second = await lock(ground, lease, target, account_ref="5001")
+    await superuser.execute("UPDATE accounts SET deleted_at = '2026-01-01', state = 'closed', closed_at = '2026-01-01'")
+    if what != "add again":
+        await superuser.execute("UPDATE accounts SET deleted_at = NULL, state = 'open', closed_at = NULL")
+    await superuser.execute("UPDATE accounts SET name = 'moved on disk' WHERE id = $1", first.id)
+    customer_id, refs = ground.tenant.customer_id, ["5001", "5002"]
+    as_on_disk = "SET LOCAL enable_indexscan = off; SET LOCAL enable_bitmapscan = off"
+
+    async def change() -> None:
+        if what == "hint":
+            async with ground.database.queue() as conn:
+                await conn.execute(as_on_disk)
+                await hint_deleted(
+                    conn, source_id=ground.sources.finicity, customer_id=None, account_refs=refs, connections=[]
+                )
+            return
+        async with ground.app() as conn:
+            await conn.execute(as_on_disk)
+            if what == "close":
+                await mark_closed(conn, customer_id, [second.id, first.id])
+            else:
+                await reopen_accounts(
+                    conn, customer_id, source_id=ground.sources.finicity, account_refs=refs, at=datetime.now(UTC)
+                )
+
+    holder = await asyncpg.connect(urls.superuser)
+    async with holder.transaction():
+        await holder.execute("SELECT FROM accounts WHERE id = $1 FOR UPDATE", first.id)
+        changing = asyncio.create_task(change())
+        await wait_until_blocked(superuser)
+        await holder.execute("SELECT FROM accounts WHERE id = $1 FOR UPDATE NOWAIT", second.id)
+    await changing
+    await holder.close()
 
 
 async def test_an_account_moves_with_its_login(ground: Ground, lease: Lease, target: RefreshTarget) -> None:

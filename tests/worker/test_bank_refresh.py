@@ -152,6 +152,28 @@ async def test_a_refusal_is_told(bench: Bench, link: Link) -> None:
     assert not await take_bank_refresh(bench.context)
 
 
+async def test_a_locked_clients_bank_is_not_asked(bench: Bench, link: Link, asked: Asked) -> None:
+    """A click that the lock overtook ends in plain words, and is not done later; one whose bank was asked goes on."""
+    await bench.superuser.execute("UPDATE clients SET locked_at = now()")
+    refresh_id = await click(bench)
+    await run(bench)
+    ended = await find(bench, refresh_id)
+    assert ("failed", "The client was locked before the bank was asked.") == (ended.state, ended.message)
+    assert [] == asked.calls
+    await bench.superuser.execute("UPDATE clients SET locked_at = NULL")
+    asked.failures = [StillAsking("it runs")]
+    refresh_id = await click(bench)
+    await run(bench)
+    await bench.superuser.execute("UPDATE clients SET locked_at = now()")
+    await make_due(bench)
+    await run(bench)
+    assert "running" == (await find(bench, refresh_id)).state
+    await bench.superuser.execute("UPDATE clients SET locked_at = NULL")
+    await bench.work()
+    assert "done" == (await find(bench, refresh_id)).state
+    assert 1 == len(asked.calls)
+
+
 async def test_an_unknown_code_is_an_answer_too(bench: Bench, link: Link) -> None:
     """A code that nobody documents is what the bank said: it is told and not asked again by itself."""
     await bench.finbank.control("POST", f"logins/{link.login_id}/break", code=123)

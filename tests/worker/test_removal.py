@@ -1,16 +1,20 @@
 """Deleting: closed here at once, deleted at the bank soon, and nothing but adding it brings it back."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import date, datetime
 from typing import Any
 
+import asyncpg
 import pytest
 
 from bankfeed import metrics, removal
 from bankfeed.aggregators import ListedAccount
 from bankfeed.aggregators.finicity import Finicity
-from bankfeed.errors import NotFound
+from bankfeed.errors import AggregatorError, NotFound
 from bankfeed.model import AccountId, ConnectionId, CustomerId, EventType, Pull
+from tests.conftest import Urls
+from tests.db.made import wait_until_blocked
 from tests.finbank import FinbankProcess, Link
 from tests.subscriber import Subscriber
 from tests.worker.conftest import Bench
@@ -352,9 +356,20 @@ async def test_a_login_that_is_linked_anew_goes_on_with_its_rows(bench: Bench) -
 
 
 class Interrupted(Finicity):
-    """The real connector, which lets something happen in the middle of a pull."""
+    """The real connector, which lets something happen in the middle of a pull, or of the deletion of a customer."""
 
-    meanwhile: Callable[[], Awaitable[None]] | None = None
+    meanwhile: Callable[[], Awaitable[object]] | None = None
+    is_deleting = True
+    failure: Exception | None = None
+
+    async def delete_customer(self, customer_ref: str) -> None:
+        if self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            await meanwhile()
+        if self.is_deleting:
+            await super().delete_customer(customer_ref)
+        if self.failure is not None:
+            raise self.failure
 
     async def pull(
         self,
@@ -479,6 +494,20 @@ async def test_a_client_restored_at_once_goes_on(bench: Bench) -> None:
     assert before == await bench.visible(made.accounts["checking"])
 
 
+async def test_a_client_is_restored_in_the_order_of_locks(bench: Bench, urls: Urls) -> None:
+    """Who waits for its connection holds none of its accounts yet."""
+    await link(bench, "checking")
+    await delete_client(bench)
+    refresher = await asyncpg.connect(urls.superuser)
+    async with refresher.transaction():
+        await refresher.execute("SELECT FROM connections FOR UPDATE")
+        restoring = asyncio.create_task(restore_client(bench))
+        await wait_until_blocked(bench.superuser)
+        await refresher.execute("SELECT FROM accounts FOR UPDATE NOWAIT")
+    assert await restoring
+    await refresher.close()
+
+
 async def test_what_was_deleted_at_the_bank_does_not_come_back(bench: Bench) -> None:
     """A client restored after that has its accounts closed, with their rows; linked again they go on."""
     made = await link(bench, "checking")
@@ -490,6 +519,55 @@ async def test_what_was_deleted_at_the_bank_does_not_come_back(bench: Bench) -> 
     assert {str(made.accounts["checking"]): ("closed", False)} == await standing(bench)
     assert rows == await bench.visible(made.accounts["checking"])
     assert "closed" == await bench.one("SELECT state::text FROM connections")
+
+
+@pytest.mark.parametrize("is_deleting", [False, True])
+async def test_a_client_restored_while_a_try_fails_goes_on(
+    bench: Bench, interrupted: Interrupted, *, is_deleting: bool
+) -> None:
+    """It is not tried again, and a refresh finds what is left: all of it, or nothing where only the answer was lost."""
+    made = await link(bench, "checking")
+    rows = await bench.visible(made.accounts["checking"])
+    interrupted.meanwhile = lambda: restore_client(bench)
+    interrupted.is_deleting, interrupted.failure = is_deleting, AggregatorError("away", is_retryable=True)
+    await delete_client(bench)
+    await remove(bench)
+    assert [("customer", "withdrawn")] == await removals(bench)
+    await bench.work()
+    state = "closed" if is_deleting else "open"
+    assert {str(made.accounts["checking"]): (state, False)} == await standing(bench)
+    assert rows == await bench.visible(made.accounts["checking"])
+
+
+async def test_a_client_restored_while_it_is_deleted_comes_back_closed(bench: Bench, interrupted: Interrupted) -> None:
+    """What the bank is told at that moment is done there, and told as done: accounts closed, nothing enrolled, all rows."""
+    made = await link(bench, "checking")
+    rows = await bench.visible(made.accounts["checking"])
+    interrupted.meanwhile = lambda: restore_client(bench)
+    await delete_client(bench)
+    await remove(bench)
+    await bench.work()
+    assert [("customer", "gone")] == await removals(bench)
+    assert 0 == await bench.one("SELECT count(*) FROM enrolments")
+    assert {str(made.accounts["checking"]): ("closed", False)} == await standing(bench)
+    assert rows == await bench.visible(made.accounts["checking"])
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+async def test_a_restored_client_is_not_removed_after_a_kill(bench: Bench, *, is_over: bool) -> None:
+    """A worker that was killed before it asked leaves its lease; over at the restore or later, the client is kept."""
+    made = await link(bench, "checking")
+    await delete_client(bench)
+    await bench.superuser.execute(
+        "UPDATE removals SET lease_token = gen_random_uuid(), lease_until = now() + make_interval(secs => $1)",
+        -1 if is_over else 60,
+    )
+    assert is_over == await restore_client(bench)
+    await bench.superuser.execute("UPDATE removals SET due_at = now()")
+    await remove(bench)
+    assert [("customer", "withdrawn")] == await removals(bench)
+    await bench.work()
+    assert {str(made.accounts["checking"]): ("open", False)} == await standing(bench)
 
 
 async def test_what_was_deleted_before_its_client_stays_deleted(bench: Bench) -> None:

@@ -1,14 +1,18 @@
 """Accounts of one login: what is wrong with one holds up none of the others."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import date, datetime
 
+import asyncpg
 import pytest
 
 from bankfeed.aggregators import ListedAccount
 from bankfeed.aggregators.finicity import Finicity
 from bankfeed.model import EventType, Pull
+from tests.conftest import Urls
+from tests.db.made import wait_until_blocked
 from tests.subscriber import Subscriber
 from tests.worker.conftest import Bench
 from worker.inbox import take_inbox
@@ -82,6 +86,28 @@ async def test_a_deletion_is_closed_although_a_sibling_fails(bench: Bench, spoil
     await bench.work()
     assert "closed" == await bench.one("SELECT state::text FROM accounts WHERE type = 'savings'")
     assert "open" == await bench.one("SELECT state::text FROM accounts WHERE type = 'checking'")
+
+
+@pytest.mark.parametrize("how", ["", "error"])
+async def test_accounts_are_locked_by_id(bench: Bench, spoiling: Spoiling, urls: Urls, how: str) -> None:
+    """A refresh that closes an account and waits for the one before it, pulled or failed, does not hold the later one yet."""
+    link = await bench.link("checking", "savings")
+    await bench.receive(EventType.ACCOUNT_ADDED, *link.accounts.values())
+    await bench.work()
+    first, last = await bench.superuser.fetch("SELECT id, aggregator_id FROM accounts ORDER BY id")
+    spoiling.spoil_ref, spoiling.how = first["aggregator_id"] if how else "", how
+    await bench.finbank.control("DELETE", f"accounts/{last['aggregator_id']}")
+    await bench.receive(EventType.BANK_ACCOUNT_DELETED, last["aggregator_id"])
+    await take_inbox(bench.context)
+    act = await asyncpg.connect(urls.superuser)
+    async with act.transaction():
+        await act.execute("SELECT FROM accounts WHERE id = $1 FOR UPDATE", first["id"])
+        refreshing = asyncio.create_task(take_refresh(bench.context))
+        await wait_until_blocked(bench.superuser)
+        await act.execute("SELECT FROM accounts WHERE id = $1 FOR UPDATE NOWAIT", last["id"])
+    assert await refreshing
+    await act.close()
+    assert "closed" == await bench.one("SELECT state::text FROM accounts WHERE id = $1", last["id"])
 
 
 async def test_a_repair_ends_the_back_off(bench: Bench) -> None:

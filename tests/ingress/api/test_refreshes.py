@@ -79,14 +79,16 @@ async def test_one_that_runs_is_not_doubled(api: Person, employee: Person, accou
     assert (await click(api, account_id))["id"] != (await click(api, account_id, "refresh-historic"))["id"]
 
 
-@pytest.mark.parametrize("state", ["done", "failed"])
-async def test_a_bank_is_not_asked_again_at_once(api: Person, book: Book, account_id: int, state: str) -> None:
-    """Until five minutes after the end of one it is the answer, for people and keys, of the login and its parts alike."""
+@pytest.mark.parametrize(("state", "gap_s"), [("done", 300), ("failed", 60)])
+async def test_a_bank_is_not_asked_again_at_once(
+    api: Person, book: Book, account_id: int, state: str, gap_s: int
+) -> None:
+    """Until some minutes after the end of one it is the answer, for people and keys, of the login and its parts alike."""
     key = await make_key(api, "accounts:write")
     part = await book.add_account(account_id)
     first = await click(api, account_id)
     await end(book, first["id"], state=state, code=0 if state == "done" else 103)
-    await pass_time(book, 299)
+    await pass_time(book, gap_s - 1)
     for person in (api, key):
         again = await click(person, account_id)
         assert (first["id"], state) == (again["id"], again["state"])
@@ -192,6 +194,15 @@ async def test_a_loaded_history_is_answered_at_once(api: Person, book: Book, acc
     again = await click(api, account_id, "refresh-historic")
     assert (first["id"], "done") == (again["id"], again["state"])
     await book.add_account(account_id)
+    assert first["id"] != (await click(api, account_id, "refresh-historic"))["id"]
+
+
+async def test_history_that_a_bank_refused_is_not_asked_for_at_once(api: Person, book: Book, account_id: int) -> None:
+    """A minute after a refusal it may be asked for again, and not before."""
+    first = await click(api, account_id, "refresh-historic")
+    await end(book, first["id"], state="failed", code=103)
+    assert first["id"] == (await click(api, account_id, "refresh-historic"))["id"]
+    await pass_time(book, 61)
     assert first["id"] != (await click(api, account_id, "refresh-historic"))["id"]
 
 
