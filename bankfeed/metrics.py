@@ -16,7 +16,9 @@ INGRESS_SECONDS = Histogram(
     "bankfeed_ingress_seconds", "Time from a webhook's headers to its answer.", buckets=_LATENCY_S
 )
 API_REQUESTS = Counter(
-    "bankfeed_api_requests_total", "Requests at the REST API, by operation and class of status.", ("operation", "status_class")
+    "bankfeed_api_requests_total",
+    "Requests at the REST API, by operation and class of status.",
+    ("operation", "status_class"),
 )
 API_SECONDS = Histogram(
     "bankfeed_api_seconds", "Time from an API request's headers to its answer.", ("operation",), buckets=_LATENCY_S
@@ -51,7 +53,9 @@ TRANSACTIONS = Counter(
 )
 PULLS = Counter("bankfeed_pulls_total", "Listings of an account, by outcome.", ("outcome",))
 BANK_REFRESHES = Counter(
-    "bankfeed_bank_refreshes_total", "Bank refreshes that ended, by kind and outcome (done, failed).", ("kind", "outcome")
+    "bankfeed_bank_refreshes_total",
+    "Bank refreshes that ended, by kind and outcome (done, failed).",
+    ("kind", "outcome"),
 )
 BANK_REFRESH_SECONDS = Histogram(
     "bankfeed_bank_refresh_seconds",

@@ -242,7 +242,9 @@ class Settings(EnvironmentSettings):
         networks, "", "Private networks that endpoints may be in; a plain http URL is accepted there only."
     )
     registration: str = setting(
-        one_of("open", "closed"), "closed", "Whether anybody may register; else `bankfeed customers add` makes customers."
+        one_of("open", "closed"),
+        "closed",
+        "Whether anybody may register; else `bankfeed customers add` makes customers.",
     )
     token_hours: int = setting(whole(1, 720), "12", "Hours that a token lasts.")
     calls_per_minute: int = setting(

@@ -23,7 +23,9 @@ from worker.discovery import discover
 
 BATCH_EVENTS = 50
 MOST_TRIES = 8  # of an event that breaks its handling; a try that the aggregator did not answer is none of them
-MOST_ENDS = 24  # of workers that ended while they held it: kills and a Postgres that comes and goes are no fault of the event
+MOST_ENDS = (
+    24  # of workers that ended while they held it: kills and a Postgres that comes and goes are no fault of the event
+)
 OUTAGE_S = 3 * 86_400  # as long as a sender of webhooks would go on
 
 

@@ -41,7 +41,5 @@ async def delete_old_requests(conn: Connection, *, limit: int) -> int:
 
 async def drop_partitions(conn: Connection, *, inbox_days: int, outbox_days: int, audit_days: int) -> list[str]:
     """Drop partitions that are older and hold no waiting work, as the queue role; return their names."""
-    dropped: list[str] = await conn.fetchval(
-        "SELECT drop_partitions($1, $2, $3)", inbox_days, outbox_days, audit_days
-    )
+    dropped: list[str] = await conn.fetchval("SELECT drop_partitions($1, $2, $3)", inbox_days, outbox_days, audit_days)
     return dropped

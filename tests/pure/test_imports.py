@@ -10,7 +10,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 REPLAY = ("book", "fields", "journal", "play", "prose", "questions", "report", "steps")  # all but what reads and prints
 PURE = (
-    *(f"bankfeed.{noun}" for noun in ("model", "money", "reconcile", "ledger", "schedule", "signing", "health", "errors")),
+    *(
+        f"bankfeed.{noun}"
+        for noun in ("model", "money", "reconcile", "ledger", "schedule", "signing", "health", "errors")
+    ),
     *("bankfeed.finding", "bankfeed.people"),
     *(f"bankfeed.replay.{noun}" for noun in REPLAY),
 )

@@ -56,7 +56,8 @@ def test_a_json_traceback_is_one_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cls", "hidden"), [(Source, {"secrets"}), (Parcel, {"secret", "previous_secret", "url", "body"}), (Incoming, {"body"})]
+    ("cls", "hidden"),
+    [(Source, {"secrets"}), (Parcel, {"secret", "previous_secret", "url", "body"}), (Incoming, {"body"})],
 )
 def test_secrets_and_payloads_do_not_print(cls: type, hidden: set[str]) -> None:
     """What carries a key, a subscriber's address or a body prints without it."""
