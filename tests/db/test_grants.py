@@ -56,12 +56,6 @@ def spread(columns: dict[str, str]) -> set[str]:
     return {f"{table}.{column}" for table, names in columns.items() for column in names.split()}
 
 
-@pytest.fixture(autouse=True)
-async def weeks(owner: asyncpg.Connection) -> None:
-    """All the weeks that loading the schema makes; the tests' template has two."""
-    await owner.fetchval("SELECT make_partitions(8)")
-
-
 @pytest.mark.parametrize("role", ROLES)
 async def test_roles_have_no_power(superuser: asyncpg.Connection, role: str) -> None:
     """The roles of the processes are no superusers, make no roles or databases, and are bound by row-level security."""
@@ -140,8 +134,11 @@ async def test_few_tables_are_deleted_from(superuser: asyncpg.Connection, role: 
 
 
 @pytest.mark.parametrize("role", ROLES)
-async def test_partitions_are_reached_through_their_parents(superuser: asyncpg.Connection, role: str) -> None:
+async def test_partitions_are_reached_through_their_parents(
+    superuser: asyncpg.Connection, owner: asyncpg.Connection, role: str
+) -> None:
     """A partition has no policies of its own, so neither role may touch one directly."""
+    await owner.fetchval("SELECT make_partitions(8)")  # all that loading the schema makes; the template has two
     partitions = await list_names(superuser, f"SELECT relname FROM pg_class WHERE {OURS} AND relispartition")  # noqa: S608
     assert len(partitions) > 5 * 9
     for privilege in ("SELECT", "INSERT", "UPDATE"):

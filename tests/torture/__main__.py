@@ -13,7 +13,7 @@ import uvloop
 from tests.torture.plan import Plan
 from tests.torture.run import Outcome, torture
 
-SHORT_S = 20.0
+SHORT_S = 12.0
 MOST_DIFFERENCES = 40
 
 

@@ -26,7 +26,7 @@ from tests.ingress.api.conftest import Person, sign_in
 DESCRIBED = make_openapi(ROUTES, version="1", prefix=PREFIX)
 SCHEMA = schemathesis.openapi.from_dict(DESCRIBED)
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-EXAMPLES = 8
+EXAMPLES = 6
 RULES = settings(
     max_examples=EXAMPLES,
     deadline=None,
