@@ -13,6 +13,7 @@ from aiohttp import web
 from bankfeed.db import Database
 from bankfeed.db.schema import load_schema
 from bankfeed.local import LocalPostgres, LocalRedis, erase
+from bankfeed.runtime import collect_rarely
 from bankfeed.settings import Settings
 from tests.databases import Databases
 from tests.finbank import free_port
@@ -20,6 +21,11 @@ from tests.subscriber import Subscriber
 
 ROLES = ("bankfeed_owner", "bankfeed_app", "bankfeed_queue")
 PASSWORD = "tests only"
+
+
+def pytest_sessionstart() -> None:
+    """Collect garbage as the processes do, whose code runs in here."""
+    collect_rarely()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
