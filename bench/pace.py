@@ -25,7 +25,7 @@ class PacedRun(Run):
         self._rate = rate
         self._begun = 0  # how many have become due
         self._due: deque[float] = deque()
-        self._free: list[PacedSender] = []
+        self._free: deque[PacedSender] = deque()  # in turn: one that is never used the server closes
 
     async def keep_pace(self) -> None:
         """Send what is due, tick by tick, until the run is over."""
@@ -42,7 +42,7 @@ class PacedRun(Run):
             self._begun += 1
             self._due.append(due_at)
         while self._due and self._free:
-            self._free.pop().send(self._due.popleft())
+            self._free.popleft().send(self._due.popleft())
 
     def take_due(self, sender: "PacedSender") -> float | None:
         """Return when the oldest waiting request was due; where none waits the sender is free, and None comes back."""

@@ -1,8 +1,6 @@
 """The API's description, for programs (openapi.json) and for people (a page made from it). Public, and the same for all."""
 
-import tomllib
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,7 +8,7 @@ import orjson
 from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from bankfeed.settings import ROOT
+from bankfeed import __version__
 from ingress.api.openapi import SCHEMAS, make_openapi
 from ingress.api.route import Route
 
@@ -33,7 +31,7 @@ class Docs:
     @cached_property
     def described(self) -> dict[str, Any]:
         """The whole description, as JSON values."""
-        return make_openapi(self._routes, version=find_version(), prefix=self._prefix)
+        return make_openapi(self._routes, version=__version__, prefix=self._prefix)
 
     @cached_property
     def json(self) -> bytes:
@@ -61,15 +59,6 @@ class Docs:
             return web.Response(body=find(), content_type=content_type, charset="utf-8", headers=PAGE_HEADERS)
 
         return answer
-
-
-def find_version() -> str:
-    """Return the version of the installed package, or of the checkout that this is."""
-    try:
-        return version("bankfeed")
-    except PackageNotFoundError:
-        project: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-        return project
 
 
 def render(described: dict[str, Any]) -> str:
