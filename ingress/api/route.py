@@ -97,8 +97,7 @@ class Route:
     `scope` None is public: the handler has no customer yet. `params` holds path parameters and query alike. `errors` are
     codes beyond those that every route can answer, each with its status. `carries_secret`: the answer holds a token, key
     or secret, so it is never kept, and a repeat with the same Idempotency-Key is 409. `is_versioned`: the answer has
-    `version`, given as ETag too. `sunset_on` is for a route that will go. `example` is a request as the documentation
-    shows it: {"params": {...}, "body": {...}}, which a test runs.
+    `version`, given as ETag too. `sunset_on` is for a route that will go. Examples of bodies are in examples.py.
     """
 
     method: str
