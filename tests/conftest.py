@@ -1,8 +1,10 @@
 """What tests need, as the real thing: an embedded Postgres and Redis for each test process, a database for each test."""
 
 import asyncio
+import faulthandler
+import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,11 +23,22 @@ from tests.subscriber import Subscriber
 
 ROLES = ("bankfeed_owner", "bankfeed_app", "bankfeed_queue")
 PASSWORD = "tests only"
+TEARDOWN_LIMIT_S = 150
 
 
 def pytest_sessionstart() -> None:
     """Collect garbage as the processes do, whose code runs in here."""
     collect_rarely()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Generator[None, object, object]:
+    """End a process whose loop waits for ever for a thread of a failed test, which pytest-timeout does not; say where it is."""
+    faulthandler.dump_traceback_later(TEARDOWN_LIMIT_S, exit=True, file=sys.__stderr__)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
