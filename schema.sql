@@ -41,13 +41,15 @@ GRANT SELECT ON schema_version TO bankfeed_app, bankfeed_queue;
 DO $$
 DECLARE
     enums CONSTANT text[][] := ARRAY[
-        ['event_type', $e$'accountAdded', 'mfaUpdated', 'transactionsRefreshed', 'bankAccountDeleted'$e$],
+        ['event_type', $e$'accountAdded', 'mfaUpdated', 'transactionsRefreshed', 'bankAccountDeleted', 'connectionBroken',
+                         'connectionRepaired', 'endpointDisabled'$e$],
         ['transaction_state', $e$'pending', 'active', 'shadow', 'removed'$e$],
         ['connection_state', $e$'active', 'needs_person', 'waiting', 'unsupported', 'closed'$e$],
         ['account_state', $e$'open', 'closed'$e$],
         ['inbox_state', $e$'waiting', 'done', 'set_aside'$e$],
         ['pull_outcome', $e$'applied', 'held', 'failed', 'ignored'$e$],
         ['endpoint_state', $e$'active', 'disabled'$e$],
+        ['body_format', $e$'standard', 'ledgersync'$e$],
         ['delivery_state', $e$'waiting', 'delivered', 'failed'$e$],
         ['entry_state', $e$'draft', 'posted', 'void'$e$],
         ['shadow_policy', $e$'hide', 'show', 'confirm', 'delete'$e$],
@@ -253,6 +255,18 @@ COMMENT ON TABLE institutions IS
      which only a sandbox links. listed_at is when the aggregator''s list last named it, NULL never; the status of one that a whole list does not
      name any more is gone. changed_at is when anything else of it changed.';
 
+CREATE TABLE IF NOT EXISTS institution_health (
+    institution_id bigint NOT NULL CONSTRAINT institution_of_health_exists REFERENCES institutions,
+    failures int NOT NULL,
+    failing_since timestamptz,
+    blocked_until timestamptz NOT NULL DEFAULT '-infinity',
+    CONSTRAINT institution_health_pk PRIMARY KEY (institution_id),
+    CONSTRAINT institution_failing_has_since CHECK ((failures = 0) = (failing_since IS NULL))
+);
+COMMENT ON TABLE institution_health IS
+    'How an institution takes refreshes, for those where one ever failed and for everybody alike: failures in a row that were
+     the institution''s or the aggregator''s, since when, and until when nothing is refreshed there (its breaker is open).';
+
 CREATE TABLE IF NOT EXISTS enrolments (
     customer_id bigint NOT NULL,
     client_id bigint NOT NULL,
@@ -277,6 +291,8 @@ CREATE TABLE IF NOT EXISTS connections (
     state connection_state NOT NULL DEFAULT 'active',
     status_code int,
     status_since timestamptz NOT NULL DEFAULT now(),
+    broken_since timestamptz,
+    code_repeats int NOT NULL DEFAULT 0,
     requested bigint NOT NULL DEFAULT 0,
     claimed bigint NOT NULL DEFAULT 0,
     handled bigint NOT NULL DEFAULT 0,
@@ -301,10 +317,15 @@ CREATE TABLE IF NOT EXISTS connections (
 CREATE INDEX IF NOT EXISTS connections_by_client ON connections (customer_id, client_id, id);
 CREATE INDEX IF NOT EXISTS connections_by_login ON connections (source_id, aggregator_login_id);
 CREATE INDEX IF NOT EXISTS connections_due ON connections (due_at, customer_id, id) WHERE handled < requested;
+CREATE INDEX IF NOT EXISTS connections_lanes ON connections (coalesce(institution_id, 0), due_at, customer_id, id)
+    WHERE handled < requested;
+CREATE INDEX IF NOT EXISTS connections_leased ON connections (institution_id) WHERE lease_token IS NOT NULL;
 CREATE INDEX IF NOT EXISTS connections_next_update ON connections (next_update_at) WHERE state <> 'closed';
 COMMENT ON TABLE connections IS
     'One login at one institution: the unit of refresh, repair and error. Work is due while handled < requested; a claim
-     copies requested to claimed and a finished refresh copies claimed to handled; nothing is reset to zero.';
+     copies requested to claimed and a finished refresh copies claimed to handled; nothing is reset to zero. broken_since is
+     when it came to need a person, or to be unsupported, and subscribers were told: once, until it is active again.
+     code_repeats counts the refreshes in a row that ended with this status_code.';
 
 CREATE TABLE IF NOT EXISTS accounts (
     customer_id bigint NOT NULL,
@@ -819,6 +840,7 @@ CREATE TABLE IF NOT EXISTS events (
     event_type event_type NOT NULL,
     client_id bigint NOT NULL,
     connection_id bigint NOT NULL,
+    accounts bigint[] NOT NULL DEFAULT '{}',
     body bytea NOT NULL,
     CONSTRAINT events_pk PRIMARY KEY (customer_id, id, created_at)
 ) PARTITION BY RANGE (created_at);
@@ -826,8 +848,8 @@ CREATE INDEX IF NOT EXISTS events_by_client ON events (customer_id, client_id, i
 CREATE INDEX IF NOT EXISTS events_by_event_id ON events (customer_id, event_id);
 CREATE TABLE IF NOT EXISTS events_default PARTITION OF events DEFAULT;
 COMMENT ON TABLE events IS
-    'The outbox: events committed with the change that caused them; body is what is signed and sent. client_id 0 is a test of
-     one endpoint, about nobody.';
+    'The outbox: events committed with the change that caused them; body is what is signed and sent. client_id 0 is about
+     nobody: a test of one endpoint, or one that was disabled.';
 
 CREATE TABLE IF NOT EXISTS endpoints (
     customer_id bigint NOT NULL CONSTRAINT endpoint_customer_exists REFERENCES customers,
@@ -835,9 +857,27 @@ CREATE TABLE IF NOT EXISTS endpoints (
     url text NOT NULL,
     event_types event_type[] NOT NULL,
     secret text NOT NULL,
+    signing_key text NOT NULL,
+    public_key text NOT NULL,
     state endpoint_state NOT NULL DEFAULT 'active',
+    state_reason text NOT NULL DEFAULT '',
+    state_since timestamptz NOT NULL DEFAULT now(),
     description text NOT NULL DEFAULT '',
+    client_ids bigint[],
+    account_ids bigint[],
+    institution_ids bigint[],
+    headers text NOT NULL DEFAULT '',
+    header_names text[] NOT NULL DEFAULT '{}',
+    body_format body_format NOT NULL DEFAULT 'standard',
+    slots int NOT NULL DEFAULT 10,
+    rate_per_s int,
+    is_ordered boolean NOT NULL DEFAULT false,
+    jitter_percent int NOT NULL DEFAULT 0,
+    retry_schedule int[],
+    is_disabled_by_gone boolean NOT NULL DEFAULT false,
     previous_secret text,
+    previous_signing_key text,
+    previous_public_key text,
     previous_secret_until timestamptz,
     deleted_at timestamptz,
     created_at timestamptz NOT NULL DEFAULT now(),
@@ -845,12 +885,42 @@ CREATE TABLE IF NOT EXISTS endpoints (
     CONSTRAINT endpoints_pk PRIMARY KEY (customer_id, id),
     CONSTRAINT endpoint_url_is_http CHECK (url ~ '^https?://' AND length(url) <= 2048),
     CONSTRAINT endpoint_wants_something CHECK (cardinality(event_types) > 0),
-    CONSTRAINT endpoint_secret_is_standard CHECK (secret LIKE 'whsec\_%' AND length(secret) >= 38),
-    CONSTRAINT endpoint_previous_secret_has_end CHECK ((previous_secret IS NULL) = (previous_secret_until IS NULL)),
+    CONSTRAINT endpoint_secrets_are_sealed CHECK (
+        secret LIKE 'sealed:%' AND signing_key LIKE 'sealed:%' AND coalesce(previous_secret LIKE 'sealed:%', true)
+        AND coalesce(previous_signing_key LIKE 'sealed:%', true) AND (headers = '' OR headers LIKE 'sealed:%')),
+    CONSTRAINT endpoint_public_key_is_standard CHECK (
+        public_key LIKE 'whpk\_%' AND coalesce(previous_public_key LIKE 'whpk\_%', true)),
+    CONSTRAINT endpoint_previous_secret_has_end CHECK (
+        (previous_secret IS NULL) = (previous_secret_until IS NULL)
+        AND (previous_secret IS NULL) = (previous_signing_key IS NULL)
+        AND (previous_secret IS NULL) = (previous_public_key IS NULL)),
+    CONSTRAINT endpoint_headers_have_names CHECK ((headers = '') = (header_names = '{}')),
+    CONSTRAINT endpoint_slots_are_bounded CHECK (slots BETWEEN 1 AND 100),
+    CONSTRAINT endpoint_rate_is_bounded CHECK (rate_per_s BETWEEN 1 AND 1000),
+    CONSTRAINT endpoint_jitter_is_bounded CHECK (jitter_percent BETWEEN 0 AND 50),
+    CONSTRAINT endpoint_schedule_is_bounded CHECK (cardinality(retry_schedule) BETWEEN 0 AND 14),
     CONSTRAINT endpoint_deleted_is_disabled CHECK (deleted_at IS NULL OR state = 'disabled')
 );
 COMMENT ON TABLE endpoints IS
-    'Subscribers'' URLs. previous_secret signs too until its end. A deleted one stays as a row, because its deliveries name it.';
+    'Subscribers'' URLs. secret and signing_key are sealed (bankfeed/sealing.py), as are the headers that a subscriber asks for;
+     the previous ones sign too until their end. client_ids, account_ids and institution_ids bound what it hears of, NULL is all.
+     slots is how many attempts run at once; retry_schedule is in seconds after the first attempt, NULL is the documented one.
+     A deleted one stays as a row, because its deliveries name it.';
+
+CREATE TABLE IF NOT EXISTS endpoint_health (
+    customer_id bigint NOT NULL,
+    endpoint_id bigint NOT NULL,
+    failures int NOT NULL DEFAULT 0,
+    failing_since timestamptz,
+    blocked_until timestamptz NOT NULL DEFAULT '-infinity',
+    paced_at timestamptz NOT NULL DEFAULT '-infinity',
+    CONSTRAINT endpoint_health_pk PRIMARY KEY (customer_id, endpoint_id),
+    CONSTRAINT endpoint_of_health_exists FOREIGN KEY (customer_id, endpoint_id) REFERENCES endpoints,
+    CONSTRAINT endpoint_failing_has_since CHECK ((failures = 0) = (failing_since IS NULL))
+);
+COMMENT ON TABLE endpoint_health IS
+    'How an endpoint takes its deliveries, one row each: failures in a row and since when; until when nothing is sent (its
+     breaker is open, or it asked for a pause); and how far its rate is used up.';
 
 CREATE TABLE IF NOT EXISTS deliveries (
     customer_id bigint NOT NULL,
@@ -885,6 +955,9 @@ CREATE TABLE IF NOT EXISTS delivery_queue (
     first_attempt_at timestamptz,
     extra_attempts int NOT NULL DEFAULT 0,
     is_by_hand boolean NOT NULL DEFAULT false,
+    urgent_at timestamptz,
+    order_key bigint,
+    queued_at timestamptz NOT NULL DEFAULT now(),
     lease_token uuid,
     lease_until timestamptz,
     CONSTRAINT delivery_queue_pk PRIMARY KEY (customer_id, delivery_id),
@@ -892,12 +965,54 @@ CREATE TABLE IF NOT EXISTS delivery_queue (
     CONSTRAINT delivery_attempts_are_bounded CHECK (attempts BETWEEN 0 AND 15),
     CONSTRAINT delivery_extra_attempts_are_bounded CHECK (extra_attempts BETWEEN 0 AND 100)
 );
-CREATE INDEX IF NOT EXISTS delivery_queue_due ON delivery_queue (due_at, customer_id, delivery_id);
+CREATE INDEX IF NOT EXISTS delivery_queue_due ON delivery_queue (due_at, customer_id, endpoint_id);
+CREATE INDEX IF NOT EXISTS delivery_queue_lanes ON delivery_queue (customer_id, endpoint_id, due_at);
+CREATE INDEX IF NOT EXISTS delivery_queue_leased ON delivery_queue (customer_id, endpoint_id) WHERE lease_token IS NOT NULL;
+CREATE INDEX IF NOT EXISTS delivery_queue_urgent ON delivery_queue (urgent_at) WHERE urgent_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS delivery_queue_urgent_lanes ON delivery_queue (customer_id, endpoint_id, urgent_at)
+    WHERE urgent_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS delivery_queue_in_order ON delivery_queue (customer_id, endpoint_id, order_key, outbox_id, delivery_id)
+    WHERE order_key IS NOT NULL;
 CREATE INDEX IF NOT EXISTS delivery_queue_by_age ON delivery_queue (created_at);
 CREATE INDEX IF NOT EXISTS delivery_queue_by_endpoint ON delivery_queue (customer_id, endpoint_id, outbox_id);
 COMMENT ON TABLE delivery_queue IS
     'Deliveries that wait for an attempt: not partitioned, a row is deleted when its delivery is final. is_by_hand: a person
-     asked for the next attempt, which is beside the schedule''s fifteen; extra_attempts counts those.';
+     asked for the next attempt, which is beside the schedule''s; extra_attempts counts those. From urgent_at on neither a
+     breaker nor a pause holds it back: its last slot has come, or a person asks. order_key: at most one of a key is due, the
+     others wait at infinity until the one before is final.';
+
+-- Its rows live for seconds, and claims begin at the head of an index: dead ones there cost every claim.
+ALTER TABLE delivery_queue SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05,
+    autovacuum_vacuum_cost_delay = 0);
+
+CREATE OR REPLACE FUNCTION wait_in_order() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    -- Who else adds one of the key has committed, and is seen; nobody finishes the one before until this one is there to be
+    -- released.
+    PERFORM pg_advisory_xact_lock(hashtextextended('bankfeed order of endpoint ' || NEW.endpoint_id, NEW.order_key));
+    PERFORM FROM delivery_queue q WHERE q.customer_id = NEW.customer_id AND q.endpoint_id = NEW.endpoint_id
+        AND q.order_key = NEW.order_key ORDER BY q.outbox_id DESC, q.delivery_id DESC LIMIT 1 FOR KEY SHARE;
+    IF FOUND THEN
+        NEW.due_at := 'infinity';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE OR REPLACE TRIGGER delivery_waits_in_order BEFORE INSERT ON delivery_queue
+    FOR EACH ROW WHEN (NEW.order_key IS NOT NULL) EXECUTE FUNCTION wait_in_order();
+
+CREATE OR REPLACE FUNCTION release_next_in_order() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE delivery_queue q SET due_at = now()
+    FROM (SELECT DISTINCT customer_id, endpoint_id, order_key FROM gone WHERE order_key IS NOT NULL) ended
+    CROSS JOIN LATERAL (
+        SELECT n.delivery_id FROM delivery_queue n WHERE n.customer_id = ended.customer_id
+        AND n.endpoint_id = ended.endpoint_id AND n.order_key = ended.order_key ORDER BY n.outbox_id, n.delivery_id LIMIT 1
+    ) next
+    WHERE q.customer_id = ended.customer_id AND q.delivery_id = next.delivery_id AND q.due_at = 'infinity';
+    RETURN NULL;
+END $$;
+CREATE OR REPLACE TRIGGER delivery_releases_next AFTER DELETE ON delivery_queue REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT EXECUTE FUNCTION release_next_in_order();
 
 CREATE TABLE IF NOT EXISTS attempts (
     customer_id bigint NOT NULL,
@@ -957,41 +1072,367 @@ COMMENT ON FUNCTION make_partitions IS
 CREATE OR REPLACE FUNCTION drop_partitions(inbox_days int, outbox_days int, audit_days int) RETURNS text[]
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET lock_timeout = '1s' AS $$
 DECLARE
+    parent text;
+    time_column text;
+    oldest timestamptz;
     part record;
     is_waiting boolean;
-    dropped text[] := '{}';
+    rows_left int := 10000;
+    deleted int;
+    gone text[] := '{}';
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('bankfeed partitions'));
-    FOR part IN
-        SELECT child.relname AS name, parent.relname AS parent,
-               to_date(right(child.relname, 7), 'IYYY"w"IW')::timestamp AT TIME ZONE 'UTC' AS starts_at
-        FROM pg_inherits
-        JOIN pg_class child ON child.oid = inhrelid
-        JOIN pg_class parent ON parent.oid = inhparent
-        WHERE parent.relnamespace = 'public'::regnamespace AND parent.relkind = 'p'
-          AND parent.relname IN ('inbox', 'events', 'deliveries', 'attempts', 'audit_log')
-          AND child.relname ~ '_\d{4}w\d{2}$'
-        ORDER BY child.relname
-    LOOP
-        CONTINUE WHEN part.starts_at + interval '168 hours' > now() - make_interval(days =>
-            greatest(CASE part.parent WHEN 'inbox' THEN inbox_days WHEN 'audit_log' THEN greatest(audit_days, 30)
-                                      ELSE outbox_days END, 14));
-        IF part.parent = 'inbox' THEN
-            EXECUTE format('SELECT EXISTS (SELECT FROM %I WHERE state = ''waiting'')', part.name) INTO is_waiting;
-        ELSIF part.parent = 'audit_log' THEN
-            is_waiting := false;
-        ELSE
-            SELECT EXISTS (SELECT FROM delivery_queue WHERE created_at >= part.starts_at
-                           AND created_at < part.starts_at + interval '168 hours') INTO is_waiting;
+    FOREACH parent IN ARRAY ARRAY['attempts', 'audit_log', 'deliveries', 'events', 'inbox'] LOOP
+        time_column := CASE parent WHEN 'inbox' THEN 'received_at' WHEN 'attempts' THEN 'delivery_created_at'
+                                   WHEN 'audit_log' THEN 'at'
+                                   ELSE 'created_at' END;
+        oldest := now() - make_interval(days => greatest(
+            CASE parent WHEN 'inbox' THEN inbox_days WHEN 'audit_log' THEN greatest(audit_days, 30) ELSE outbox_days END, 14));
+        FOR part IN
+            SELECT child.relname AS name, to_date(right(child.relname, 7), 'IYYY"w"IW')::timestamp AT TIME ZONE 'UTC' AS starts_at
+            FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid
+            WHERE inhparent = parent::regclass AND child.relname ~ '_\d{4}w\d{2}$' ORDER BY child.relname
+        LOOP
+            CONTINUE WHEN part.starts_at + interval '168 hours' > oldest;
+            -- The second look is behind the lock: a replay may have queued some of it after the first.
+            FOR look IN 1 .. 2 LOOP
+                EXECUTE CASE parent
+                    WHEN 'inbox' THEN format('SELECT EXISTS (SELECT FROM %I WHERE state = ''waiting'')', part.name)
+                    WHEN 'audit_log' THEN 'SELECT false'
+                    ELSE 'SELECT EXISTS (SELECT FROM delivery_queue WHERE created_at >= $1 AND created_at < $2)'
+                    END INTO is_waiting USING part.starts_at, part.starts_at + interval '168 hours';
+                EXIT WHEN is_waiting OR look = 2;
+                EXECUTE format('LOCK TABLE ONLY %I, ONLY %I IN ACCESS EXCLUSIVE MODE', parent, part.name);
+            END LOOP;
+            CONTINUE WHEN is_waiting;
+            EXECUTE format('DROP TABLE %I', part.name);
+            gone := gone || part.name::text;
+        END LOOP;
+        -- What came while there was no partition for it. An event, its deliveries and attempts have one time: they wait together.
+        EXECUTE format('DELETE FROM %1$I WHERE ctid IN (SELECT ctid FROM %1$I t WHERE %2$I < $1 AND %3$s'
+                       ' ORDER BY %2$I LIMIT $2 FOR UPDATE SKIP LOCKED)', parent || '_default', time_column,
+                       CASE parent WHEN 'inbox' THEN 'state <> ''waiting''' WHEN 'audit_log' THEN 'true'
+                           ELSE format('NOT EXISTS (SELECT FROM delivery_queue q WHERE q.created_at = t.%I)', time_column) END)
+            USING oldest, rows_left;
+        GET DIAGNOSTICS deleted = ROW_COUNT;
+        rows_left := rows_left - deleted;
+        IF deleted > 0 THEN
+            gone := gone || format('%s of %s_default', deleted, parent);
         END IF;
-        CONTINUE WHEN is_waiting;
-        EXECUTE format('DROP TABLE %I', part.name);
-        dropped := dropped || part.name::text;
     END LOOP;
-    RETURN dropped;
+    RETURN gone;
 END $$;
 COMMENT ON FUNCTION drop_partitions IS
-    'Drops partitions older than the given days (at least 14, of the audit log 30); one with waiting work stays.';
+    'Drops partitions older than the given days (at least 14, of the audit log 30), and of the default partitions up to 10,000
+     rows that are; what has waiting work stays. Returns what went, in words.';
+
+CREATE OR REPLACE FUNCTION has_room(wanted_institution bigint, slots int, breaker_failures int, clock timestamptz)
+    RETURNS boolean LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    health record;
+BEGIN
+    SELECT failures, blocked_until INTO health FROM institution_health WHERE institution_id = wanted_institution;
+    RETURN coalesce(health.blocked_until <= clock, true)
+       AND (SELECT count(*) FROM connections
+            WHERE institution_id = wanted_institution AND lease_token IS NOT NULL AND lease_until > clock)
+           < CASE WHEN health.failures >= breaker_failures THEN 1 ELSE slots END;
+END $$;
+COMMENT ON FUNCTION has_room IS
+    'Tells whether an institution takes one more refresh: none while its breaker is open, one at a time once it has tripped.';
+
+CREATE OR REPLACE FUNCTION claim_connection(
+    claim_token uuid, lease_s float8, slots int, breaker_failures int, at timestamptz)
+    RETURNS TABLE (
+        customer_id bigint, connection_id bigint, connector text, token uuid, claimed bigint, failures int,
+        claimed_at timestamptz, institution_id bigint, institution_failures int, time_zone text)
+    LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
+#variable_conflict use_column
+DECLARE
+    clock CONSTANT timestamptz := coalesce(at, now());
+    chosen record;
+    full_lanes bigint[] := '{}';
+BEGIN
+    FOR look IN 1 .. 4 LOOP
+        IF look = 1 THEN
+            SELECT c.customer_id, c.id, coalesce(c.institution_id, 0) AS lane,
+                   c.institution_id IS NULL OR has_room(c.institution_id, slots, breaker_failures, clock) AS is_free
+            INTO chosen FROM connections c WHERE c.handled < c.requested AND c.due_at <= clock
+              AND NOT EXISTS (SELECT FROM clients k
+                              WHERE k.customer_id = c.customer_id AND k.id = c.client_id AND k.locked_at IS NOT NULL)
+            ORDER BY c.due_at, c.customer_id, c.id LIMIT 1 FOR UPDATE OF c SKIP LOCKED;
+        ELSE
+            -- From lane to lane through the index, so that what waits for one institution hides no other.
+            WITH RECURSIVE lanes AS (
+                (SELECT coalesce(c.institution_id, 0) AS lane, c.due_at FROM connections c WHERE c.handled < c.requested
+                 ORDER BY coalesce(c.institution_id, 0), c.due_at LIMIT 1)
+                UNION ALL
+                SELECT next.lane, next.due_at FROM lanes CROSS JOIN LATERAL (
+                    SELECT coalesce(c.institution_id, 0) AS lane, c.due_at FROM connections c
+                    WHERE c.handled < c.requested AND coalesce(c.institution_id, 0) > lanes.lane
+                    ORDER BY coalesce(c.institution_id, 0), c.due_at LIMIT 1
+                ) next
+            )
+            SELECT q.customer_id, q.id, l.lane, true AS is_free INTO chosen
+            FROM (SELECT lane FROM lanes WHERE due_at <= clock AND lane <> ALL (full_lanes) ORDER BY due_at OFFSET 0) l
+            CROSS JOIN LATERAL (
+                SELECT c.customer_id, c.id FROM connections c
+                WHERE c.handled < c.requested AND coalesce(c.institution_id, 0) = l.lane AND c.due_at <= clock
+                  AND NOT EXISTS (SELECT FROM clients k
+                                  WHERE k.customer_id = c.customer_id AND k.id = c.client_id AND k.locked_at IS NOT NULL)
+                ORDER BY c.due_at, c.customer_id, c.id LIMIT 1 FOR UPDATE OF c SKIP LOCKED
+            ) q
+            WHERE l.lane = 0 OR has_room(l.lane, slots, breaker_failures, clock) LIMIT 1;
+        END IF;
+        IF chosen.id IS NULL THEN
+            RETURN;
+        END IF;
+        -- Who claims at an institution is alone there until the commit, so that its slots count for all workers together.
+        -- Only the first lock is waited for: two that hold one each never wait for each other.
+        IF NOT chosen.is_free THEN
+            CONTINUE;
+        ELSIF chosen.lane > 0 AND full_lanes = '{}' THEN
+            PERFORM pg_advisory_xact_lock(hashtextextended('bankfeed institution', chosen.lane));
+        ELSIF chosen.lane > 0 AND NOT pg_try_advisory_xact_lock(hashtextextended('bankfeed institution', chosen.lane)) THEN
+            full_lanes := full_lanes || chosen.lane;
+            CONTINUE;
+        END IF;
+        RETURN QUERY
+        UPDATE connections c SET claimed = c.requested, lease_token = claim_token,
+            lease_until = clock + make_interval(secs => lease_s), due_at = clock + make_interval(secs => lease_s)
+        FROM sources s
+        LEFT JOIN institutions i ON i.id = chosen.lane
+        LEFT JOIN institution_health h ON h.institution_id = chosen.lane
+        WHERE c.customer_id = chosen.customer_id AND c.id = chosen.id AND s.id = c.source_id
+          AND (chosen.lane = 0 OR has_room(chosen.lane, slots, breaker_failures, clock))
+        RETURNING c.customer_id, c.id, s.connector, c.lease_token, c.claimed, c.failures, clock, c.institution_id,
+                  coalesce(h.failures, 0), i.time_zone;
+        IF FOUND THEN
+            RETURN;
+        END IF;
+        full_lanes := full_lanes || chosen.lane;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION claim_connection IS
+    'Claims the connection that is due the longest of those whose institution takes one more refresh, or none. requested is
+     copied to claimed, and the due time moves to the lease''s end. Where the longest due of all has to wait, each lane
+     (an institution with something due; connections without one are a lane too) is looked at once, however much waits in it.';
+
+CREATE OR REPLACE FUNCTION claim_deliveries(
+    claim_token uuid, lease_s float8, wanted int, lane_customers bigint[], lane_endpoints bigint[], breaker_failures int,
+    at timestamptz)
+    RETURNS TABLE (
+        customer_id bigint, delivery_id bigint, endpoint_id bigint, outbox_id bigint, created_at timestamptz, attempts int,
+        extra_attempts int, is_by_hand boolean, first_attempt_at timestamptz, claimed_at timestamptz, event_id uuid,
+        event_type event_type, body bytea, url text, secret text, signing_key text, previous_secret text,
+        previous_signing_key text, headers text, body_format body_format, jitter_percent int, retry_schedule int[],
+        is_disabled_by_gone boolean)
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    clock CONSTANT timestamptz := coalesce(at, now());
+    locked_customers bigint[];
+    locked_endpoints bigint[];
+BEGIN
+    -- A lane that another worker claims from at this moment is left to it; what is leased is counted after the lock.
+    SELECT array_agg(u.c), array_agg(u.e) INTO locked_customers, locked_endpoints
+    FROM unnest(lane_customers, lane_endpoints) AS u (c, e)
+    WHERE pg_try_advisory_xact_lock(hashint8extended(u.e, hashtext('bankfeed lane')));
+    RETURN QUERY
+    WITH lane AS (
+        SELECT p.customer_id, p.id AS endpoint_id, p.rate_per_s, p.slots - busy.n AS free,
+               CASE WHEN h.blocked_until > clock THEN 0 WHEN h.failures >= breaker_failures THEN 1 - busy.n
+                    WHEN p.rate_per_s IS NULL THEN p.slots - busy.n
+                    ELSE least(p.slots - busy.n, floor(p.rate_per_s * least(extract(epoch FROM clock - h.paced_at), 1)))::int
+               END AS room
+        FROM unnest(locked_customers, locked_endpoints) AS u (c, e)
+        JOIN endpoints p ON p.customer_id = u.c AND p.id = u.e AND p.state = 'active'
+        JOIN endpoint_health h ON h.customer_id = u.c AND h.endpoint_id = u.e
+        CROSS JOIN LATERAL (SELECT count(*)::int AS n FROM delivery_queue l WHERE l.customer_id = u.c AND l.endpoint_id = u.e
+                            AND l.lease_token IS NOT NULL AND l.lease_until > clock) busy
+    ), held AS (
+        SELECT q.customer_id, q.delivery_id, q.due_at,
+               row_number() OVER (PARTITION BY q.customer_id, q.endpoint_id ORDER BY q.due_at) AS place
+        FROM (SELECT customer_id, endpoint_id, least(room, greatest(wanted / (SELECT count(*) FROM lane WHERE room > 0), 1)) AS most
+              FROM lane WHERE room > 0) lane
+        CROSS JOIN LATERAL (
+            SELECT d.customer_id, d.endpoint_id, d.delivery_id, d.due_at FROM delivery_queue d
+            WHERE d.customer_id = lane.customer_id AND d.endpoint_id = lane.endpoint_id AND d.due_at <= clock
+            ORDER BY d.due_at LIMIT lane.most FOR UPDATE SKIP LOCKED) q
+    ), urgent AS (
+        SELECT q.customer_id, q.delivery_id FROM lane CROSS JOIN LATERAL (
+            SELECT d.customer_id, d.delivery_id FROM delivery_queue d
+            WHERE d.customer_id = lane.customer_id AND d.endpoint_id = lane.endpoint_id AND d.urgent_at <= clock
+              AND d.due_at <= clock
+            ORDER BY d.urgent_at LIMIT lane.free FOR UPDATE SKIP LOCKED) q
+        WHERE lane.room <= 0 AND lane.free > 0
+    ), chosen AS (
+        (SELECT customer_id, delivery_id FROM urgent
+         UNION ALL (SELECT customer_id, delivery_id FROM held ORDER BY place, due_at)) LIMIT wanted
+    ), claimed AS (
+        UPDATE delivery_queue q SET lease_token = claim_token, lease_until = clock + make_interval(secs => lease_s),
+            due_at = clock + make_interval(secs => lease_s), first_attempt_at = coalesce(q.first_attempt_at, clock)
+        FROM chosen WHERE q.customer_id = chosen.customer_id AND q.delivery_id = chosen.delivery_id
+        RETURNING q.*
+    ), paced AS (
+        UPDATE endpoint_health h
+        SET paced_at = greatest(h.paced_at, clock - interval '1 second') + make_interval(secs => taken.n / taken.rate_per_s::float8)
+        FROM (SELECT lane.customer_id, lane.endpoint_id, lane.rate_per_s, count(*) AS n FROM claimed
+              JOIN lane USING (customer_id, endpoint_id) WHERE lane.rate_per_s IS NOT NULL
+              GROUP BY lane.customer_id, lane.endpoint_id, lane.rate_per_s) taken
+        WHERE h.customer_id = taken.customer_id AND h.endpoint_id = taken.endpoint_id
+    )
+    SELECT c.customer_id, c.delivery_id, c.endpoint_id, c.outbox_id, c.created_at, c.attempts, c.extra_attempts, c.is_by_hand,
+           c.first_attempt_at, clock, e.event_id, e.event_type, e.body, p.url, p.secret, p.signing_key,
+           CASE WHEN p.previous_secret_until > now() THEN p.previous_secret END,
+           CASE WHEN p.previous_secret_until > now() THEN p.previous_signing_key END,
+           p.headers, p.body_format, p.jitter_percent, p.retry_schedule, p.is_disabled_by_gone
+    FROM claimed c
+    CROSS JOIN LATERAL (
+        SELECT ev.event_id, ev.event_type, ev.body FROM events ev
+        WHERE ev.customer_id = c.customer_id AND ev.id = c.outbox_id AND ev.created_at = c.created_at LIMIT 1) e
+    JOIN endpoints p ON p.customer_id = c.customer_id AND p.id = c.endpoint_id;
+END $$;
+COMMENT ON FUNCTION claim_deliveries IS
+    'Claims up to `wanted` due deliveries of the lanes (endpoints) given, the longest due of each first and a round of each before
+     a second of any, and returns what to send. Each lane gives as many as it has free slots: none while it is blocked, one
+     at a time once its breaker has tripped, what its rate leaves. What is urgent needs a slot only. Commits first_attempt_at.';
+
+CREATE OR REPLACE FUNCTION record_attempts(
+    customers bigint[], delivery_ids bigint[], tokens uuid[], outcomes text[], dues timestamptz[], urgents timestamptz[],
+    slots_used int[], extras int[], claims timestamptz[], attempt_nos int[], starts timestamptz[], durations int[],
+    statuses int[], errors text[], answers text[], reasons text[], pauses timestamptz[], breaker_failures int,
+    at timestamptz)
+    RETURNS TABLE (customer_id bigint, endpoint_id bigint, failures int, failing_since timestamptz)
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    clock CONSTANT timestamptz := coalesce(at, now());
+BEGIN
+    PERFORM FROM (SELECT c, d FROM unnest(customers, delivery_ids) AS u (c, d) ORDER BY c, d) u
+        CROSS JOIN LATERAL (SELECT FROM delivery_queue q WHERE q.customer_id = u.c AND q.delivery_id = u.d FOR UPDATE) q;
+    RETURN QUERY
+    WITH said AS (
+        SELECT * FROM unnest(customers, delivery_ids, tokens, outcomes, dues, urgents, slots_used, extras, claims, attempt_nos,
+                             starts, durations, statuses, errors, answers, reasons, pauses)
+            AS u (customer_id, delivery_id, token, outcome, due_at, urgent_at, slots_used, extra_attempts, claimed_at,
+                  attempt_no, started_at, duration_ms, status, error, answer, reason, pause_until)
+    ), gone AS (
+        DELETE FROM delivery_queue q USING said s
+        WHERE q.customer_id = s.customer_id AND q.delivery_id = s.delivery_id AND q.lease_token = s.token
+          AND s.outcome IN ('delivered', 'failed')
+        RETURNING q.customer_id, q.delivery_id, q.endpoint_id, q.created_at, q.first_attempt_at
+    ), kept AS (
+        UPDATE delivery_queue q SET lease_token = NULL, lease_until = NULL, due_at = coalesce(s.due_at, clock),
+            attempts = s.slots_used, extra_attempts = s.extra_attempts,
+            urgent_at = CASE WHEN s.attempt_no IS NULL THEN q.urgent_at ELSE s.urgent_at END,
+            is_by_hand = q.is_by_hand AND s.attempt_no IS NULL,
+            first_attempt_at = CASE WHEN s.attempt_no IS NULL THEN nullif(q.first_attempt_at, s.claimed_at)
+                               ELSE q.first_attempt_at END
+        FROM said s
+        WHERE q.customer_id = s.customer_id AND q.delivery_id = s.delivery_id AND q.lease_token = s.token
+          AND s.outcome IN ('later', 'given_back')
+        RETURNING q.customer_id, q.delivery_id, q.endpoint_id, q.created_at
+    ), ended AS (
+        UPDATE deliveries d SET state = s.outcome::delivery_state, finished_at = clock, reason = s.reason,
+            first_attempt_at = CASE WHEN s.attempt_no IS NULL THEN nullif(gone.first_attempt_at, s.claimed_at)
+                               ELSE gone.first_attempt_at END
+        FROM gone JOIN said s USING (customer_id, delivery_id)
+        WHERE d.customer_id = gone.customer_id AND d.id = gone.delivery_id AND d.created_at = gone.created_at
+          AND d.state = 'waiting'
+    ), ours AS (
+        SELECT customer_id, delivery_id, endpoint_id, created_at FROM gone
+        UNION ALL SELECT customer_id, delivery_id, endpoint_id, created_at FROM kept
+    ), tried AS (
+        INSERT INTO attempts (customer_id, delivery_id, attempt_no, started_at, delivery_created_at, duration_ms, status, error,
+                              answer)
+        SELECT s.customer_id, s.delivery_id, s.attempt_no, s.started_at, ours.created_at, s.duration_ms, s.status, s.error,
+               s.answer
+        FROM said s JOIN ours USING (customer_id, delivery_id) WHERE s.attempt_no IS NOT NULL
+    ), felt AS (
+        SELECT ours.customer_id, ours.endpoint_id, bool_or(s.outcome = 'delivered') AS is_well,
+               count(*) FILTER (WHERE s.outcome <> 'delivered')::int AS failures, min(s.claimed_at) AS since,
+               max(s.pause_until) AS pause_until
+        FROM said s JOIN ours USING (customer_id, delivery_id) WHERE s.attempt_no IS NOT NULL
+        GROUP BY ours.customer_id, ours.endpoint_id
+    ), moved AS (
+        SELECT h.customer_id, h.endpoint_id, felt.is_well, felt.since, felt.pause_until,
+               CASE WHEN felt.is_well THEN 0 ELSE h.failures + felt.failures END AS failures
+        FROM (SELECT * FROM felt ORDER BY customer_id, endpoint_id) felt CROSS JOIN LATERAL (
+            SELECT * FROM endpoint_health e WHERE e.customer_id = felt.customer_id AND e.endpoint_id = felt.endpoint_id
+            AND (e.failures > 0 OR NOT felt.is_well) FOR UPDATE) h
+    )
+    UPDATE endpoint_health h SET failures = moved.failures,
+        failing_since = CASE WHEN moved.failures > 0 THEN coalesce(h.failing_since, moved.since) END,
+        blocked_until = CASE
+            WHEN moved.is_well THEN coalesce(moved.pause_until, '-infinity')
+            WHEN moved.failures < breaker_failures THEN greatest(h.blocked_until, moved.pause_until)
+            ELSE greatest(h.blocked_until, moved.pause_until, moved.since
+                          + least(power(2, least(moved.failures - breaker_failures, 5)) * 30, 600) * interval '1 second') END
+    FROM moved WHERE h.customer_id = moved.customer_id AND h.endpoint_id = moved.endpoint_id
+    RETURNING h.customer_id, h.endpoint_id, h.failures, h.failing_since;
+END $$;
+COMMENT ON FUNCTION record_attempts IS
+    'Records attempts with what became of their deliveries, in one transaction; only those whose lease is still the token''s.
+     outcome is delivered, failed, later (due again) or given_back (no attempt). Returns the endpoints whose health moved.
+     From breaker_failures failures in a row on nothing is sent for 30 s, doubled with each failure of a probe, at most 10 min.';
+
+CREATE OR REPLACE FUNCTION end_overdue_deliveries(most int, at timestamptz) RETURNS int
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    clock CONSTANT timestamptz := coalesce(at, now());
+    ended int;
+BEGIN
+    WITH doomed AS (
+        (SELECT q.customer_id, q.delivery_id, 'the schedule is over' AS reason FROM delivery_queue q
+         WHERE q.urgent_at <= clock AND q.first_attempt_at < clock - interval '3 days' AND NOT q.is_by_hand
+           AND (q.lease_until IS NULL OR q.lease_until < clock)
+         LIMIT most)
+        UNION ALL
+        (SELECT q.customer_id, q.delivery_id,
+                CASE WHEN p.deleted_at IS NULL THEN 'the endpoint was disabled' ELSE 'the endpoint was deleted' END
+         FROM endpoints p CROSS JOIN LATERAL (
+            SELECT d.customer_id, d.delivery_id FROM delivery_queue d
+            WHERE d.customer_id = p.customer_id AND d.endpoint_id = p.id
+              AND (p.deleted_at IS NOT NULL OR d.queued_at < clock - interval '3 days')
+              AND (d.lease_until IS NULL OR d.lease_until < clock)
+            ORDER BY d.outbox_id LIMIT most) q
+         WHERE p.state = 'disabled' LIMIT most)
+        UNION ALL
+        (SELECT q.customer_id, q.delivery_id, 'the event is no longer kept' FROM delivery_queue q
+         WHERE q.created_at < clock - interval '14 days' AND (q.lease_until IS NULL OR q.lease_until < clock)
+           AND NOT EXISTS (SELECT FROM events e WHERE e.customer_id = q.customer_id AND e.id = q.outbox_id
+                           AND e.created_at = q.created_at)
+         LIMIT most)
+    ), locked AS (
+        SELECT q.customer_id, q.delivery_id, d.reason
+        FROM (SELECT DISTINCT ON (customer_id, delivery_id) * FROM doomed ORDER BY customer_id, delivery_id) d
+        CROSS JOIN LATERAL (SELECT w.customer_id, w.delivery_id FROM delivery_queue w
+                            WHERE w.customer_id = d.customer_id AND w.delivery_id = d.delivery_id FOR UPDATE SKIP LOCKED) q
+    ), gone AS (
+        DELETE FROM delivery_queue q USING locked
+        WHERE q.customer_id = locked.customer_id AND q.delivery_id = locked.delivery_id
+        RETURNING q.customer_id, q.delivery_id, q.created_at, q.first_attempt_at, locked.reason
+    ), marked AS (
+        UPDATE deliveries d SET state = 'failed', finished_at = clock, reason = gone.reason,
+            first_attempt_at = gone.first_attempt_at
+        FROM gone WHERE d.customer_id = gone.customer_id AND d.id = gone.delivery_id AND d.created_at = gone.created_at
+    )
+    SELECT count(*) INTO ended FROM gone;
+    RETURN ended;
+END $$;
+COMMENT ON FUNCTION end_overdue_deliveries IS
+    'Fails what will not be attempted any more, some at a time: three days after the first attempt; what waits for a deleted
+     endpoint; what has waited three days for a disabled one; what has lost its event to retention. Returns how many.';
+
+CREATE OR REPLACE FUNCTION find_public_keys(wanted bigint)
+    RETURNS TABLE (public_key text, signs_until timestamptz)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT p.public_key, NULL::timestamptz FROM endpoints p WHERE p.id = wanted AND p.deleted_at IS NULL
+    UNION ALL
+    SELECT p.previous_public_key, p.previous_secret_until FROM endpoints p
+    WHERE p.id = wanted AND p.deleted_at IS NULL AND p.previous_secret_until > now()
+$$;
+COMMENT ON FUNCTION find_public_keys IS 'The public keys that sign an endpoint''s deliveries (v1a), for whoever asks.';
 
 CREATE OR REPLACE FUNCTION find_source(wanted text)
     RETURNS TABLE (id bigint, customer_id bigint, connector text, dialect text, verifier text, secrets text[])
@@ -1219,10 +1660,14 @@ COMMENT ON FUNCTION erase_client IS
     'Deletes some of what belongs to a client that is to be erased; returns how much, 0 when all is gone, and then an empty
      row is left. Safe to repeat, and to go on with after a crash.';
 
+REVOKE ALL ON FUNCTION claim_connection, has_room FROM PUBLIC;
+REVOKE ALL ON FUNCTION claim_deliveries, record_attempts, end_overdue_deliveries, find_public_keys, wait_in_order,
+    release_next_in_order FROM PUBLIC;
 REVOKE ALL ON FUNCTION make_partitions, drop_partitions, find_source, find_user, find_invitation, find_session, enter,
     delete_old_requests, lock_erasable, erase_inbox, erase_client FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION make_partitions, drop_partitions, find_source, delete_old_requests TO bankfeed_queue;
-GRANT EXECUTE ON FUNCTION find_user, find_invitation, find_session, enter, erase_inbox, erase_client TO bankfeed_app;
+GRANT EXECUTE ON FUNCTION make_partitions, drop_partitions, find_source, delete_old_requests, claim_deliveries, record_attempts,
+    end_overdue_deliveries, claim_connection, has_room TO bankfeed_queue;
+GRANT EXECUTE ON FUNCTION find_public_keys, find_user, find_invitation, find_session, enter, erase_inbox, erase_client TO bankfeed_app;
 
 DO $$ BEGIN PERFORM make_partitions(8); END $$;
 
@@ -1239,7 +1684,7 @@ BEGIN
         'customers', 'users', 'sessions', 'clients', 'change_counters', 'sources', 'enrolments', 'connections',
         'accounts', 'pulls', 'transactions', 'transaction_aliases', 'acts', 'transaction_changes', 'doubts',
         'ledger_accounts', 'ledger_entries', 'ledger_lines', 'review_items', 'inbox', 'events', 'endpoints',
-        'deliveries', 'delivery_queue', 'attempts', 'api_keys', 'bank_refreshes', 'removals', 'idempotency_keys',
+        'endpoint_health', 'deliveries', 'delivery_queue', 'attempts', 'api_keys', 'bank_refreshes', 'removals', 'idempotency_keys',
         'audit_log'
     ] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', tenant_table);
@@ -1255,16 +1700,23 @@ BEGIN
     -- What bankfeed_queue may touch of these is bounded by the column grants below.
     FOREACH tenant_table IN ARRAY ARRAY[
         'customers', 'sources', 'clients', 'enrolments', 'connections', 'accounts', 'inbox', 'delivery_queue',
-        'bank_refreshes', 'removals'
+        'bank_refreshes', 'removals', 'endpoint_health'
     ] LOOP
         EXECUTE format('CREATE POLICY queue_rows ON %I TO bankfeed_queue USING (true)', tenant_table);
     END LOOP;
     -- The functions above run as the owner, who is no exception to FORCE.
     FOREACH tenant_table IN ARRAY ARRAY[
-        'customers', 'sources', 'users', 'sessions', 'api_keys', 'idempotency_keys', 'inbox', 'delivery_queue'
+        'customers', 'sources', 'users', 'sessions', 'api_keys', 'idempotency_keys', 'inbox', 'delivery_queue',
+        'endpoint_health'
     ] LOOP
         EXECUTE format('CREATE POLICY owner_rows ON %I TO CURRENT_USER USING (true)', tenant_table);
     END LOOP;
+    -- What claim_deliveries and record_attempts need, and no more: they delete nothing of these.
+    CREATE POLICY sent_rows ON events FOR SELECT TO CURRENT_USER USING (true);
+    CREATE POLICY sent_rows ON endpoints FOR SELECT TO CURRENT_USER USING (true);
+    CREATE POLICY ended_rows_seen ON deliveries FOR SELECT TO CURRENT_USER USING (true);
+    CREATE POLICY ended_rows ON deliveries FOR UPDATE TO CURRENT_USER USING (true);
+    CREATE POLICY tried_rows ON attempts FOR INSERT TO CURRENT_USER WITH CHECK (true);
     -- What the runbook has the owner mend.
     FOREACH tenant_table IN ARRAY ARRAY['change_counters', 'removals'] LOOP
         EXECUTE format('CREATE POLICY mended_rows ON %I FOR UPDATE TO CURRENT_USER USING (true)', tenant_table);
@@ -1287,7 +1739,7 @@ GRANT SELECT ON schema_version TO bankfeed_app, bankfeed_queue;
 
 GRANT SELECT, INSERT, UPDATE ON
     customers, users, clients, change_counters, enrolments, connections, accounts, pulls, transactions, transaction_aliases,
-    doubts, ledger_accounts, ledger_entries, ledger_lines, review_items, endpoints, deliveries, api_keys,
+    doubts, ledger_accounts, ledger_entries, ledger_lines, review_items, endpoints, endpoint_health, deliveries, api_keys,
     bank_refreshes, removals, idempotency_keys TO bankfeed_app;
 GRANT DELETE ON users, ledger_lines, idempotency_keys TO bankfeed_app;
 GRANT SELECT, INSERT ON events, attempts, acts, transaction_changes, audit_log TO bankfeed_app;
@@ -1308,10 +1760,12 @@ GRANT SELECT (customer_id, id, source_id, kind, state, tries, due_at, lease_toke
       UPDATE (due_at, lease_token, lease_until) ON removals TO bankfeed_queue;
 GRANT SELECT (id, customer_id, slug, connector, bound_to) ON sources TO bankfeed_queue;
 GRANT SELECT ON enrolments TO bankfeed_queue;
-GRANT SELECT (customer_id, id, client_id, source_id, aggregator_login_id, state, requested, claimed, handled, failures,
-              due_at, next_update_at, lease_token, lease_until, last_refresh_at, deleted_at)
+GRANT SELECT (customer_id, id, client_id, source_id, institution_id, aggregator_login_id, state, requested, claimed, handled,
+              failures, due_at, next_update_at, lease_token, lease_until, last_refresh_at, deleted_at)
     ON connections TO bankfeed_queue;
 GRANT UPDATE (requested, claimed, due_at, next_update_at, lease_token, lease_until, repair_hinted_at) ON connections TO bankfeed_queue;
+GRANT SELECT (id, time_zone) ON institutions TO bankfeed_queue;
+GRANT SELECT, INSERT, UPDATE ON institution_health TO bankfeed_queue;
 GRANT SELECT (customer_id, id, connection_id, source_id, aggregator_id, state, adopted_into, deleted_at),
       UPDATE (delete_hinted_at)
     ON accounts TO bankfeed_queue;
@@ -1322,5 +1776,6 @@ GRANT SELECT (source_id, id, received_at, customer_id, name, event_type, event_i
               state, reason, needs_listing, tries, ends, due_at, lease_token, lease_until, finished_at) ON inbox TO bankfeed_queue;
 GRANT UPDATE (customer_id, state, reason, needs_listing, tries, ends, due_at, lease_token, lease_until, finished_at)
     ON inbox TO bankfeed_queue;
-GRANT SELECT, UPDATE (due_at, first_attempt_at, lease_token, lease_until) ON delivery_queue TO bankfeed_queue;
+GRANT SELECT ON delivery_queue TO bankfeed_queue;
+GRANT SELECT (failures, blocked_until) ON endpoint_health TO bankfeed_queue;
 GRANT USAGE ON SEQUENCE customers_id_seq TO bankfeed_app;

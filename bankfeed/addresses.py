@@ -16,13 +16,24 @@ Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
 
 MAX_URL_CHARS: Final = 2048
+PUBLIC_PORTS: Final = (443, 8443)
 DENIED: Final = tuple(
     ip_network(text)
     for text in (
         *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
         *("192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24"),
         *("203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4"),
-        *("::/96", "64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "2001::/23", "2001:db8::/32", "2002::/16"),
+        *(
+            "::/96",
+            "::ffff:0:0:0/96",
+            "64:ff9b::/96",
+            "64:ff9b:1::/48",
+            "100::/64",
+            "100:0:0:1::/64",
+            "2001::/23",
+            "2001:db8::/32",
+            "2002::/16",
+        ),
         *("3fff::/20", "5f00::/16", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8"),
     )
 )
@@ -42,6 +53,16 @@ class Target:
     port: int
     addresses: tuple[Address, ...]
 
+    @property
+    def is_for_allowed(self) -> bool:
+        """Tell whether it may go to networks that the operator allows only: plain http, or a port of its own."""
+        return self.scheme == "http" or not is_public_port(self.port)
+
+
+def is_public_port(port: int) -> bool:
+    """Tell whether deliveries go to a port of the public internet: others may be services that speak no HTTP."""
+    return port in PUBLIC_PORTS
+
 
 def is_listed(address: Address, networks: Sequence[Network]) -> bool:
     """Tell whether an address is in one of the networks; an IPv4 address in IPv6 clothes counts as what it is."""
@@ -50,7 +71,7 @@ def is_listed(address: Address, networks: Sequence[Network]) -> bool:
 
 
 def is_reachable(address: Address, allow: Sequence[Network], *, only_allowed: bool) -> bool:
-    """Tell whether deliveries may go to an address. `only_allowed` is for plain http: nothing but the operator's networks."""
+    """Tell whether deliveries may go to an address. `only_allowed`: to nothing but the operator's networks."""
     return is_listed(address, allow) or not (only_allowed or is_listed(address, DENIED))
 
 
@@ -101,19 +122,14 @@ def _read_addresses(host: str) -> tuple[Address, ...]:
 def find_fault(target: Target, allow: Sequence[Network], *, resolved: Sequence[Address] = ()) -> str | None:
     """Return what is wrong with where a URL goes, None where nothing is as far as can be known now.
 
-    `resolved` is what its name means at the moment: wanted for plain http, which goes to allowed networks only.
+    `resolved` is what its name means at the moment: wanted where it may go to allowed networks only.
     """
-    is_plain = target.scheme == "http"
     addresses = (*target.addresses, *resolved)
-    if is_plain and not addresses:
-        return "https, or a host in a network that the operator allows"
     # Loopback by name is one of two addresses, whichever there is: one that is allowed is enough.
-    answers = [is_reachable(address, allow, only_allowed=is_plain) for address in addresses]
-    is_good = any(answers) if target.addresses == _LOOPBACK else all(answers)
-    if is_good:
+    enough = any if target.addresses == _LOOPBACK else all
+    if not enough(is_reachable(address, allow, only_allowed=False) for address in addresses) and addresses:
+        return "a host on the public internet, or in a network that the operator allows"
+    if not target.is_for_allowed or (addresses and enough(is_listed(address, allow) for address in addresses)):
         return None
-    return (
-        "https, or a host in a network that the operator allows"
-        if is_plain
-        else "a host on the public internet, or in a network that the operator allows"
-    )
+    otherwise = "https" if target.scheme == "http" else f"port {' or '.join(map(str, PUBLIC_PORTS))}"
+    return f"{otherwise}, or a host in a network that the operator allows"

@@ -3,11 +3,12 @@
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
 from bankfeed import __version__
+from bankfeed.cli_webhooks import deliveries, endpoints, replay_events
+from bankfeed.cli_words import MOST_ID, Commands, Whole
 from bankfeed.errors import BankfeedError, SettingsError
 
 COMMANDS_EXAMPLES = """\
@@ -55,52 +56,15 @@ bankfeed customers list
 bankfeed customers add --name "Ann's books" --email ann@firm.example
 bankfeed customers add --name "Ann's books" --email ann@firm.example --password-stdin < file
 """
+SECRETS_EXAMPLES = """\
+bankfeed secrets new-key
+bankfeed secrets new-key --name k2
+bankfeed secrets reencrypt
+"""
 SCHEMA_EXAMPLES = """\
 BANKFEED_OWNER_DATABASE_URL=postgresql://owner:...@db.example/bankfeed bankfeed schema
 bankfeed schema --url postgresql://owner@localhost/bankfeed
 """
-MOST_ID = 2**63 - 1
-
-
-class WithExamples(click.Command):
-    """A command whose help ends with examples, each on a line of its own."""
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
-        """Write the examples as they are."""
-        formatter.write_paragraph()
-        formatter.write("Examples:\n")
-        formatter.write("".join(f"  {line}\n" for line in (self.epilog or "").splitlines()))
-
-
-class Commands(WithExamples, click.Group):
-    """The commands; a word that is none of them is answered with those there are."""
-
-    command_class = WithExamples
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that the first word names."""
-        if args and args[0] not in self.commands:
-            raise click.UsageError(f"expected one of {', '.join(self.list_commands(ctx))}, got {args[0]!r}", ctx)
-        return super().resolve_command(ctx, args)
-
-
-class Whole(click.ParamType[int]):
-    """A whole number within bounds, both included."""
-
-    name = "number"
-
-    def __init__(self, low: int, high: int) -> None:
-        self.low = low
-        self.high = high
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read what was typed."""
-        text = str(value)
-        if not (text.isascii() and text.isdigit() and self.low <= int(text) <= self.high):
-            self.fail(f"expected an integer from {self.low} to {self.high}, got {text!r}", param, ctx)
-        return int(text)
 
 
 def main() -> int:
@@ -270,6 +234,37 @@ def list_customers() -> None:
     run_list()
 
 
+@commands.group(
+    "secrets", cls=Commands, epilog=SECRETS_EXAMPLES, short_help="Make keys for secrets at rest, seal anew."
+)
+def secrets_group() -> None:
+    """Make a key that seals endpoints' secrets, or seal all of them anew after a change of keys."""
+
+
+@secrets_group.command("new-key", epilog=SECRETS_EXAMPLES, short_help="Print a new key.")
+@click.option("--name", metavar="NAME", help="Its name, which no other key has [default: k and the day].")
+def new_key(name: str | None) -> None:
+    """Print one new key as BANKFEED_SECRET_KEYS takes it, comma-separated: the first seals, all of them open.
+
+    Nothing is changed or kept. deploy/RUNBOOK.md says in which order processes get it.
+    """
+    from bankfeed.keyring import run_new_key  # noqa: PLC0415 - a command imports what it runs
+
+    run_new_key(name)
+
+
+@secrets_group.command("reencrypt", epilog=SECRETS_EXAMPLES, short_help="Seal everything anew.")
+def reencrypt() -> int:
+    """Seal endpoints' secrets, signing keys and headers anew with the first key of BANKFEED_SECRET_KEYS.
+
+    Safe to break off and to repeat, and beside running processes. Ends with 1 where something could not be opened; that is
+    named and left as it is.
+    """
+    from bankfeed.keyring import run_reencrypt  # noqa: PLC0415 - a command imports what it runs
+
+    return run_reencrypt()
+
+
 @commands.command(epilog=SCHEMA_EXAMPLES, short_help="Load schema.sql, as the owner.")
 @click.option("--url", metavar="URL", help="The database, as its owner (BANKFEED_OWNER_DATABASE_URL).")
 def schema(url: str | None) -> None:
@@ -277,6 +272,10 @@ def schema(url: str | None) -> None:
     from bankfeed.load import run_schema  # noqa: PLC0415 - a command imports what it runs
 
     click.echo(run_schema(url))
+
+
+for command in (endpoints, deliveries, replay_events):
+    commands.add_command(command)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def run_add(*, name: str, email: str, reads_password: bool) -> None:
     The password is the first line of standard input, or what is typed twice at the terminal; where neither is there one is
     made and printed, this once.
     """
-    settings = Settings.for_process({**get_environ(), "BANKFEED_POOL_CONNECTIONS": "1"})
+    settings = Settings.for_command({**get_environ(), "BANKFEED_POOL_CONNECTIONS": "1"})
     firm, address = name.strip(), read_email(email)
     if not firm:
         raise BadRequest("expected --name to be the firm's name, got nothing")
@@ -60,7 +60,7 @@ def run_add(*, name: str, email: str, reads_password: bool) -> None:
 
 def run_list() -> None:
     """Print the customers, a line each. Raises SettingsError and Unavailable."""
-    settings = Settings.for_process({**get_environ(), "BANKFEED_POOL_CONNECTIONS": "1"})
+    settings = Settings.for_command({**get_environ(), "BANKFEED_POOL_CONNECTIONS": "1"})
     rows = asyncio.run(_with_database(settings, list_customers))
     click.echo(_as_table(rows) if rows else "there are no customers")
 

@@ -5,7 +5,7 @@ Safe to repeat: what is there stays as it is, so that a second start goes on whe
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 from uuid import uuid4
@@ -20,11 +20,13 @@ from bankfeed.db.account import list_account_states
 from bankfeed.db.client import find_client_by_username, insert_client, upsert_enrolment
 from bankfeed.db.connection import ConnectionLine, list_connection_lines
 from bankfeed.db.customer import insert_customer
-from bankfeed.db.endpoint import find_endpoint_by_description, insert_endpoint, update_endpoint
+from bankfeed.db.endpoint import find_endpoint_by_description, lock_endpoint, update_subscription
 from bankfeed.db.user import find_user, insert_user
 from bankfeed.door import send
+from bankfeed.endpoints import NewEndpoint, add_endpoint, rotate
 from bankfeed.errors import Unavailable
 from bankfeed.model import AccountId, ClientId, CustomerId, EventType, SourceId
+from bankfeed.sealing import Sealer
 
 FIRM: Final = "Demo Bookkeeping"
 EMAIL: Final = "demo@bankfeed.example"
@@ -59,16 +61,17 @@ async def make_firm(database: Database, aggregator: Aggregator, source_id: Sourc
     return Firm(customer_id=customer_id, client_id=client_id, customer_ref=customer_ref, knows_password=knows_password)
 
 
-async def make_endpoint(database: Database, firm: Firm, *, url: str, secret: str) -> None:
+async def make_endpoint(database: Database, firm: Firm, *, sealer: Sealer, url: str, secret: str) -> None:
     """Make the endpoint that `bankfeed listen` answers for, wanting every event. Safe to repeat."""
     async with database.tenant(firm.customer_id) as conn:
         endpoint_id = await find_endpoint_by_description(conn, firm.customer_id, ENDPOINT)
-        if endpoint_id is not None:
-            await update_endpoint(conn, firm.customer_id, endpoint_id, url=url, secret=secret)
+        if endpoint_id is None:
+            new = NewEndpoint(url=url, secret=secret, event_types=tuple(EventType), description=ENDPOINT)
+            await add_endpoint(conn, sealer, firm.customer_id, new)
             return
-        await insert_endpoint(
-            conn, firm.customer_id, url=url, secret=secret, event_types=list(EventType), description=ENDPOINT
-        )
+        found = await lock_endpoint(conn, firm.customer_id, endpoint_id)
+        await update_subscription(conn, firm.customer_id, endpoint_id, replace(found.subscription, url=url))
+        await rotate(conn, sealer, firm.customer_id, endpoint_id, secret=secret, overlap_hours=0)
 
 
 async def link_bank(aggregator: Aggregator, firm: Firm, *, finbank_url: str, control_token: str) -> bool:

@@ -13,7 +13,7 @@ from bankfeed.settings import Settings
 
 def run_explain(customer_id: int, transaction_id: int) -> None:
     """Print the life, a line a step. Raises NotFound, SettingsError and Unavailable."""
-    settings = Settings.for_process({**get_environ(), "BANKFEED_POOL_CONNECTIONS": "1"})
+    settings = Settings.for_command({**get_environ(), "BANKFEED_POOL_CONNECTIONS": "1"})
     for line in asyncio.run(_explain(settings, CustomerId(customer_id), TransactionId(transaction_id))):
         click.echo(line)
 

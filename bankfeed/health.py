@@ -30,6 +30,14 @@ class Actor(StrEnum):
     US = "us"
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A connection's state, and the code that says so; None where no code came yet."""
+
+    state: str
+    status_code: int | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meaning:
     """What one code says.
@@ -46,18 +54,26 @@ class Meaning:
     is_fixable: bool = False
 
 
-def read_code(code: int | None) -> Meaning:
-    """Return what a status code means; None is an account before its first aggregation, an unlisted code a delay."""
+def read_code(code: int | None, *, repeats: int = 0) -> Meaning:
+    """Return what a status code means; None is an account before its first aggregation, an unlisted code a delay.
+
+    `repeats` is how many refreshes in a row ended with it: from ESCALATED_AFTER on support looks at an unlisted one.
+    """
     if code is None:
         return _BEFORE_FIRST
-    return MEANINGS.get(code, _UNKNOWN)
+    return MEANINGS.get(code) or (_ESCALATED if repeats >= ESCALATED_AFTER else _UNKNOWN)
 
 
-def describe(state: ConnectionState, code: int | None, *, is_received: bool) -> Meaning:
-    """Return what to say of a connection: its code's meaning, unless it is closed, or well and its data came."""
+def describe(state: ConnectionState, code: int | None, *, is_received: bool, repeats: int = 0) -> Meaning:
+    """Return what to say of a connection: its code's meaning, unless it is closed, refused, or well and its data came.
+
+    `repeats` as for read_code.
+    """
     if state is ConnectionState.CLOSED:
         return _GONE
-    return RECEIVED if is_received and not code else read_code(code)
+    if state is ConnectionState.UNSUPPORTED and code is None:
+        return _UNSUPPORTED
+    return RECEIVED if is_received and not code else read_code(code, repeats=repeats)
 
 
 _NOTHING: Final = "Nothing: the next update comes by itself."
@@ -81,6 +97,14 @@ def _wait(actor: Actor, words: str, todo: str = _LATER) -> Meaning:
 
 _BEFORE_FIRST: Final = _wait(Actor.AGGREGATOR, "The first update from the bank has not finished yet.", _NOTHING)
 _UNKNOWN: Final = _wait(Actor.AGGREGATOR, "The last update did not succeed; it will be tried again.")
+_ESCALATED: Final = _wait(
+    Actor.US,
+    "The bank's service failed several times in a row; support looks into it.",
+    "Nothing: your data is kept as it was, and it is tried again every night; tell support what you see at the bank's own site.",
+)
+ESCALATED_AFTER: Final = 3
+"""Refreshes in a row that ended with a code that nobody lists, until support is asked to look."""
+
 _ACTIVE: Final = Meaning(
     state=ConnectionState.ACTIVE,
     actor=Actor.NOBODY,

@@ -54,7 +54,7 @@ async def _list(database: Database) -> tuple[SetAside, ...]:
 
 
 async def _with_database(work: Callable[[Database], Awaitable[T]]) -> T:
-    database = await Database.connect(Settings.for_process({**get_environ(), "BANKFEED_POOL_CONNECTIONS": "1"}))
+    database = await Database.connect(Settings.for_command({**get_environ(), "BANKFEED_POOL_CONNECTIONS": "1"}))
     try:
         return await work(database)
     finally:

@@ -4,7 +4,7 @@ import asyncio
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -28,7 +28,11 @@ REMEMBERED: Final = 10_000  # event ids, to tell repeats
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """One request. `problem` says why it was refused, "" where it was verified. `time_no` counts the same event id."""
+    """One request. `problem` says why it was refused, "" where it was verified. `time_no` counts the same event id.
+
+    `counts` is how many transactions the event is about, by what became of them, none of them 0. `text` is what it says in
+    words: of a connection, or why an endpoint was disabled.
+    """
 
     at: datetime
     problem: str
@@ -37,14 +41,22 @@ class Arrival:
     accounts: tuple[str, ...]
     time_no: int
     status: int
+    counts: Mapping[str, int] = field(default_factory=dict)
+    cursor: str | None = None
+    text: str = ""
+    is_test: bool = False
 
     def line(self) -> str:
         """Write it for a person."""
         mark = f"REFUSED {self.problem}" if self.problem else "✓"
         accounts = f"  accounts {', '.join(self.accounts)}" if self.accounts else ""
+        counts = f"  {', '.join(f'{count} {word}' for word, count in self.counts.items())}" if self.counts else ""
+        text = f"  {self.text}" if self.text else ""
+        test = "  a test" if self.is_test else ""
         again = f"  again, time {self.time_no}" if self.time_no > 1 else ""
         answered = "" if self.status in (ACCEPTED, REFUSED) else f"  answered {self.status}"
-        return f"{self.at.astimezone():%H:%M:%S}  {mark}  {self.event_type}{accounts}  {self.event_id}{again}{answered}"
+        told = f"{self.event_type}{accounts}{counts}{text}{test}"
+        return f"{self.at.astimezone():%H:%M:%S}  {mark}  {told}  {self.event_id}{again}{answered}"
 
     def json(self) -> str:
         """Write it for a program."""
@@ -56,6 +68,10 @@ class Arrival:
                 "eventType": self.event_type,
                 "eventId": self.event_id,
                 "accounts": self.accounts,
+                "transactions": self.counts,
+                "changesCursor": self.cursor,
+                "message": self.text or None,
+                "test": self.is_test,
                 "time": self.time_no,
                 "status": self.status,
             }
@@ -95,12 +111,19 @@ class Receiver:
         except BadSignature as error:
             problem, event_id = str(error), headers.get("webhook-id", "without an id")
         event = _read(body)
+        payload = event.get("payload")
+        payload = payload if isinstance(payload, dict) else {}
+        cursor = payload.get("changesCursor")
         return Arrival(
             at=at,
             problem=problem,
             event_type=_printable(event.get("eventType", "not an event")),
             event_id=_printable(event_id),
-            accounts=_accounts(event),
+            accounts=_accounts(payload),
+            counts=_counts(payload),
+            cursor=None if cursor is None else _printable(cursor),
+            text=_printable(payload.get("message") or payload.get("reason") or ""),
+            is_test=event.get("test") is True,
             time_no=1 if problem else self._count(event_id),
             status=REFUSED if problem else self._status,
         )
@@ -160,10 +183,19 @@ def _read(body: bytes) -> dict[str, Any]:
         return {}
 
 
-def _accounts(event: Mapping[str, Any]) -> tuple[str, ...]:
-    payload = event.get("payload")
-    accounts = payload.get("accounts") if isinstance(payload, dict) else None
+def _accounts(payload: Mapping[str, Any]) -> tuple[str, ...]:
+    """List the accounts as they stand there: an array, or LedgerSync's text that holds one."""
+    accounts = payload.get("accounts")
+    if isinstance(accounts, str):
+        accounts = [each.strip() for each in accounts.strip("[] ").split(",") if each.strip()]
     return tuple(_printable(each) for each in accounts) if isinstance(accounts, list) else ()
+
+
+def _counts(payload: Mapping[str, Any]) -> dict[str, int]:
+    counts = payload.get("transactions")
+    if not isinstance(counts, dict):
+        return {}
+    return {_printable(word): count for word, count in counts.items() if isinstance(count, int) and count}
 
 
 def _printable(value: object) -> str:

@@ -40,6 +40,14 @@ REFRESH_COALESCED = Counter(
     "bankfeed_refresh_coalesced_total", "Requests for a refresh that an earlier one will serve."
 )
 CONNECTIONS_DUE = Gauge("bankfeed_connections_due", "Connections that wait for a refresh.")
+CONNECTIONS_OLDEST = Gauge(
+    "bankfeed_connections_oldest_due_age_seconds", "How long the connection that is due the longest has been due."
+)
+INSTITUTION_BREAKERS = Gauge(
+    "bankfeed_institution_breaker_state",
+    "Institutions that are not simply refreshed at, by state (open, half_open).",
+    ("state",),
+)
 LINKS_REFUSED = Counter(
     "bankfeed_links_refused_total", "Logins not linked: a sandbox links pretend banks only, and live never does."
 )
@@ -74,8 +82,21 @@ REMOVALS = Counter(
     "bankfeed_removals_total", "Tries to delete something at the aggregator, by what and outcome.", ("kind", "outcome")
 )
 ERASED_ROWS = Counter("bankfeed_erased_rows_total", "Rows of deleted clients that were erased, with what hung on them.")
+UNOPENED_SECRETS = Counter(
+    "bankfeed_unopened_secrets_total", "Deliveries put off because no key at hand opens their endpoint's secret."
+)
 OUTBOX_BACKLOG = Gauge(
-    "bankfeed_outbox_backlog", "Deliveries that wait for an attempt, by state (due, later).", ("state",)
+    "bankfeed_outbox_backlog",
+    "Deliveries that wait for an attempt, by state (due, later), each counted up to 100,000.",
+    ("state",),
+)
+BREAKERS = Gauge(
+    "bankfeed_endpoint_breaker_state",
+    "Endpoints that are not simply delivered to, by state (throttled, open, half_open).",
+    ("state",),
+)
+ENDPOINTS_DISABLED = Counter(
+    "bankfeed_endpoints_disabled_total", "Endpoints that were disabled because of what they answered."
 )
 OUTBOX_OLDEST = Gauge("bankfeed_outbox_oldest_due_age_seconds", "How long the oldest due delivery has been due.")
 LEASES_EXPIRED = Counter(

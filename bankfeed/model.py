@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import NewType
+from typing import Final, NewType
 
 CustomerId = NewType("CustomerId", int)
 ClientId = NewType("ClientId", int)
@@ -24,12 +24,26 @@ DoubtId = NewType("DoubtId", int)
 
 
 class EventType(StrEnum):
-    """The four events of the LedgerSync document, inbound and outbound alike."""
+    """The four events of the LedgerSync document, inbound and outbound alike, and outbound ones for those who ask."""
 
     ACCOUNT_ADDED = "accountAdded"
     MFA_UPDATED = "mfaUpdated"
     TRANSACTIONS_REFRESHED = "transactionsRefreshed"
     BANK_ACCOUNT_DELETED = "bankAccountDeleted"
+    CONNECTION_BROKEN = "connectionBroken"
+    CONNECTION_REPAIRED = "connectionRepaired"
+    ENDPOINT_DISABLED = "endpointDisabled"
+
+
+DOCUMENTED_EVENTS: Final = tuple(EventType)[:4]
+"""Those of the LedgerSync document: what an endpoint gets by default."""
+
+
+class BodyFormat(StrEnum):
+    """How the body of a delivery is written: as documented by Bankfeed, or as the LedgerSync document prints it."""
+
+    STANDARD = "standard"
+    LEDGERSYNC = "ledgersync"
 
 
 class AccountClass(StrEnum):

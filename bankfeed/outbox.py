@@ -1,17 +1,83 @@
-"""Outbound events as values: the documented body, made once, so that every try sends the same bytes."""
+"""Outbound events: the documented body, made once, so that every try sends the same bytes, committed with what it tells of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
-from uuid import UUID, uuid4
+from typing import Final
+from uuid import uuid4
 
-import orjson
+from bankfeed.bodies import TransactionCounts, write_body, write_standard
+from bankfeed.cursor import Position, write_cursor
+from bankfeed.db import Connection
+from bankfeed.db.change import ChangeCounter, get_counter_before
+from bankfeed.db.event import OutboundEvent, insert_events
+from bankfeed.health import ConnectionState, Standing, describe
+from bankfeed.model import AccountId, ClientId, ConnectionId, CustomerId, EndpointId, EventType
 
-from bankfeed.db.event import OutboundEvent
-from bankfeed.model import AccountId, ClientId, ConnectionId, EventType
+__all__ = [
+    "NOBODY",
+    "News",
+    "make_disabled_event",
+    "make_event",
+    "make_test_event",
+    "tell",
+    "write_body",
+]
 
-NOBODY = 0
-"""Whose a test event is, as its clientId and bankAccountId: no id of ours."""
+NOBODY: Final = 0
+"""Whose an event about no client is, as its clientId and bankAccountId: no id of ours."""
+
+FROM_THE_BEGINNING: Final = ChangeCounter(last_change_no=0, epoch=0)
+_NO_CLIENT: Final = ClientId(NOBODY)
+_NO_CONNECTION: Final = ConnectionId(NOBODY)
+_NO_ROWS: Final = TransactionCounts()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class News:
+    """What there is to tell of accounts of one connection.
+
+    `counts` is what the pull or the act behind it did to their rows, none where it is about no rows. `standing` is how
+    the connection stands, where that is the news; None where it is not.
+    """
+
+    event_type: EventType
+    accounts: tuple[AccountId, ...]
+    counts: TransactionCounts = _NO_ROWS
+    standing: Standing | None = None
+
+
+async def tell(
+    conn: Connection,
+    customer_id: CustomerId,
+    news: Sequence[News],
+    *,
+    client_id: ClientId,
+    connection_id: ConnectionId,
+    at: datetime,
+) -> int:
+    """Commit events of one connection with what caused them, once that is written; return how many deliveries wait.
+
+    Their cursor stands before the first change of the transaction: read with it, the feed of changes tells all that the
+    transaction changed, and what came later.
+    """
+    if not news:
+        return 0
+    counter = await get_counter_before(conn, customer_id, client_id)
+    events = [
+        make_event(
+            each.event_type,
+            each.accounts,
+            client_id=client_id,
+            connection_id=connection_id,
+            at=at,
+            counts=each.counts,
+            standing=each.standing,
+            counter=counter,
+        )
+        for each in news
+    ]
+    return await insert_events(conn, customer_id, events)
 
 
 def make_event(
@@ -21,55 +87,88 @@ def make_event(
     client_id: ClientId,
     connection_id: ConnectionId,
     at: datetime,
+    counts: TransactionCounts = _NO_ROWS,
+    standing: Standing | None = None,
+    counter: ChangeCounter = FROM_THE_BEGINNING,
 ) -> OutboundEvent:
     """Make an event about accounts of one connection.
 
     The body is the LedgerSync document's as strict JSON: eventType, eventId (UUID), timestamp (RFC 3339, UTC,
-    milliseconds) and payload with our account ids; bankAccountId is our connection.
+    milliseconds) and payload with our account ids; bankAccountId is our connection. Ours are how many transactions the
+    change was about, and a cursor of the feed of changes, which stands at `counter`.
     """
-    event_id = uuid4()
-    body = _make_body(event_type, event_id, accounts, client_id=client_id, connection_id=connection_id, at=at)
-    return OutboundEvent(
-        event_id=event_id,
-        event_type=event_type,
-        client_id=client_id,
-        connection_id=connection_id,
-        body=orjson.dumps(body),
-        created_at=at,
-    )
+    payload = _make_payload(accounts, client_id, connection_id, counts, counter)
+    if standing is not None:
+        payload |= _describe(standing)
+    return _make(event_type, payload, accounts, client_id=client_id, connection_id=connection_id, at=at)
+
+
+def make_disabled_event(endpoint_id: EndpointId, *, reason: str, at: datetime) -> OutboundEvent:
+    """Make an event about an endpoint that was disabled, of nobody's accounts. It names no URL: its path is a secret."""
+    payload = {"webhookEndpointId": endpoint_id, "reason": reason}
+    return _make(EventType.ENDPOINT_DISABLED, payload, at=at)
 
 
 def make_test_event(event_type: EventType, *, at: datetime) -> OutboundEvent:
-    """Make an event about no account, of nobody, for one endpoint to be tried out; its body says `"test": true`."""
+    """Make an event about no account, of nobody, for one endpoint to be tried out; its body says `"test": true`.
+
+    Its payload has all that a real one has, so that a receiver's reading of it is tried out too.
+    """
+    if event_type is EventType.ENDPOINT_DISABLED:
+        payload: dict[str, object] = {"webhookEndpointId": NOBODY, "reason": "a test"}
+    else:
+        payload = _make_payload((), _NO_CLIENT, _NO_CONNECTION, _NO_ROWS, FROM_THE_BEGINNING)
+        payload |= _describe(_TEST_STANDINGS[event_type]) if event_type in _TEST_STANDINGS else {}
+    return _make(event_type, payload, at=at, is_test=True)
+
+
+_TEST_STANDINGS: Final = {
+    EventType.CONNECTION_BROKEN: Standing("needs_person", 103),
+    EventType.CONNECTION_REPAIRED: Standing("active", 0),
+}
+
+
+def _make(
+    event_type: EventType,
+    payload: Mapping[str, object],
+    accounts: Sequence[AccountId] = (),
+    *,
+    client_id: ClientId = _NO_CLIENT,
+    connection_id: ConnectionId = _NO_CONNECTION,
+    at: datetime,
+    is_test: bool = False,
+) -> OutboundEvent:
     event_id = uuid4()
-    client_id, connection_id = ClientId(NOBODY), ConnectionId(NOBODY)
-    body = _make_body(event_type, event_id, (), client_id=client_id, connection_id=connection_id, at=at)
     return OutboundEvent(
         event_id=event_id,
         event_type=event_type,
         client_id=client_id,
         connection_id=connection_id,
-        body=orjson.dumps({**body, "test": True}),
+        accounts=tuple(accounts),
+        body=write_standard(event_type, str(event_id), payload, at=at, is_test=is_test),
         created_at=at,
     )
 
 
-def _make_body(
-    event_type: EventType,
-    event_id: UUID,
+def _make_payload(
     accounts: Sequence[AccountId],
-    *,
     client_id: ClientId,
     connection_id: ConnectionId,
-    at: datetime,
-) -> dict[str, Any]:
+    counts: TransactionCounts,
+    counter: ChangeCounter,
+) -> dict[str, object]:
+    number = counter.last_change_no
     return {
-        "eventType": event_type,
-        "eventId": str(event_id),
-        "timestamp": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "payload": {
-            "accounts": list(accounts),
-            "bankAccountId": connection_id,
-            "clientId": client_id,
-        },
+        "accounts": list(accounts),
+        "bankAccountId": connection_id,
+        "clientId": client_id,
+        "transactions": asdict(counts),
+        "changesCursor": write_cursor(Position(client_id, number, number, counter.epoch)),
     }
+
+
+def _describe(standing: Standing) -> dict[str, object]:
+    """Say how a connection stands as the API does: its code, a sentence for the account holder, what the person can do."""
+    state = ConnectionState(standing.state)
+    meaning = describe(state, standing.status_code, is_received=state is ConnectionState.ACTIVE)
+    return {"statusCode": standing.status_code, "message": meaning.words, "action": meaning.todo}

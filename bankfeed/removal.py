@@ -8,13 +8,13 @@ only adding it does. Whoever calls wakes Wake.REMOVE and Wake.DELIVER after the 
 from collections.abc import Sequence
 from datetime import datetime
 
-from bankfeed.db import Connection, change, client, deletion, event, removal
+from bankfeed.db import Connection, change, client, deletion, removal
 from bankfeed.db.client import DeletedClient
 from bankfeed.db.deletion import DoomedAccount, DoomedConnection
 from bankfeed.db.removal import NewRemoval, RemovalKind
 from bankfeed.errors import NotFound
 from bankfeed.model import AccountId, ClientId, ConnectionId, CustomerId, EventType, SourceId
-from bankfeed.outbox import make_event
+from bankfeed.outbox import News, tell
 
 
 async def delete_sub_account(conn: Connection, customer_id: CustomerId, account_id: AccountId) -> None:
@@ -127,14 +127,8 @@ async def _close(
     """Close accounts of one connection, and tell subscribers of those that were open."""
     await deletion.mark_accounts_deleted(conn, customer_id, [each.id for each in accounts])
     if closed := [each.id for each in accounts if each.is_open]:
-        made = make_event(
-            EventType.BANK_ACCOUNT_DELETED,
-            closed,
-            client_id=doomed.client_id,
-            connection_id=doomed.id,
-            at=doomed.locked_at,
-        )
-        await event.insert_events(conn, customer_id, [made])
+        news = News(event_type=EventType.BANK_ACCOUNT_DELETED, accounts=tuple(closed))
+        await tell(conn, customer_id, [news], client_id=doomed.client_id, connection_id=doomed.id, at=doomed.locked_at)
 
 
 async def _close_connections(conn: Connection, customer_id: CustomerId, connection_ids: Sequence[ConnectionId]) -> None:

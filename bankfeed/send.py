@@ -37,7 +37,7 @@ def run_send(file: Path, *, url: str | None, slug: str | None) -> int:
 
 async def _send_as_source(body: bytes, *, url: str | None, slug: str) -> int:
     environ = get_environ()
-    settings = Settings.for_process({**environ, "BANKFEED_POOL_CONNECTIONS": "1"})
+    settings = Settings.for_command({**environ, "BANKFEED_POOL_CONNECTIONS": "1"})
     source = await _find(settings, slug)
     if not source.secrets:
         raise SettingsError(f"the source {slug!r} has no key to sign with")

@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 
 from bankfeed.errors import SettingsError
 from bankfeed.failpoints import Failpoint, read_failpoint
+from bankfeed.night import Night, read_night
+from bankfeed.sealing import Sealer, read_keys
 
 PREFIX = "BANKFEED_"
 ROOT = Path(__file__).parents[1]
@@ -94,6 +96,12 @@ def secret_url_of(*schemes: str) -> Callable[[str], Secret]:
     return lambda text: Secret(read_url(text))
 
 
+def sealing_keys(text: str) -> Secret:
+    """Read the keys that seal secrets at rest, or nothing."""
+    read_keys(text)
+    return Secret(text)
+
+
 def folder(text: str) -> Path:
     """Read a folder; a relative one is beside the checkout's files, wherever the command is called."""
     if not text.strip():
@@ -163,7 +171,8 @@ class EnvironmentSettings:
 class Settings(EnvironmentSettings):
     """What ingress and worker run with."""
 
-    REQUIRED: ClassVar = ("database_url", "queue_database_url")
+    REQUIRED_BY_COMMANDS: ClassVar = ("database_url", "queue_database_url")
+    REQUIRED: ClassVar = (*REQUIRED_BY_COMMANDS, "secret_keys")
 
     database_url: Secret = setting(
         secret_url_of("postgres", "postgresql"), "", "Postgres, as the role bankfeed_app (or a role made like it)."
@@ -173,6 +182,11 @@ class Settings(EnvironmentSettings):
     )
     redis_url: Secret = setting(
         secret_url_of("redis", "rediss", "unix"), "", "Redis for wake-ups; without it the sweeps do all the work."
+    )
+    secret_keys: Secret = setting(
+        sealing_keys,
+        "",
+        "Keys that seal endpoints' secrets, as name:base64 of 32 bytes; the first seals, all open. `bankfeed secrets new-key`.",
     )
     environment: str = setting(
         one_of("sandbox", "live"),
@@ -217,13 +231,21 @@ class Settings(EnvironmentSettings):
     sweep_s: int = setting(whole(1, 3600), "5", "Seconds between sweeps, which do all the work when Redis is away.")
     grace_s: int = setting(whole(1, 3600), "25", "Seconds that work in progress may take after SIGTERM.")
     refresh_slots: int = setting(whole(1, 1000), "16", "Refreshes at a time in one worker.")
-    delivery_slots: int = setting(whole(1, 1000), "50", "Deliveries at a time in one worker.")
+    delivery_slots: int = setting(whole(1, 1000), "200", "Deliveries at a time in one worker.")
     history_days: int = setting(whole(1, 730), "180", "Days of history asked for when an account is new.")
     refresh_days: int = setting(whole(15, 180), "30", "Days re-read at each refresh; institutions change up to 15.")
     bank_refresh_s: int = setting(
         whole(10, 900), "180", "Seconds that the aggregator may take to ask a bank; it goes on when that is over."
     )
-    update_hours: int = setting(whole(1, 168), "24", "Hours until a connection is pulled although no event came.")
+    update_hours: int = setting(
+        whole(1, 168),
+        "30",
+        "Hours until a connection is pulled although no event came; 30 let each keep its own moment of the night.",
+    )
+    night: Night = setting(
+        read_night, "01:00-06:00", "Hours of an institution's own clock in which its connections are pulled by schedule."
+    )
+    institution_slots: int = setting(whole(1, 1000), "4", "Refreshes at a time at one institution, of all workers.")
     listed_clients: int = setting(
         whole(1, 10_000), "100", "Clients whose accounts are listed, at most, to find an unknown account id."
     )
@@ -264,11 +286,24 @@ class Settings(EnvironmentSettings):
         read_failpoint, "", "For tests of faults only: where the process kills itself, as NAME:N; see failpoints.py."
     )
 
+    def sealer(self) -> Sealer:
+        """Make what seals and opens secrets at rest."""
+        return Sealer(read_keys(self.secret_keys.reveal()), random_bytes=os.urandom)
+
     @classmethod
     def for_process(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        """Read the settings of a process that cannot run without Postgres. Raises SettingsError."""
+        """Read the settings of a process that cannot run without Postgres and the keys. Raises SettingsError."""
+        return cls._with(cls.REQUIRED, environ)
+
+    @classmethod
+    def for_command(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Read the settings of a command that needs Postgres and opens no secret. Raises SettingsError."""
+        return cls._with(cls.REQUIRED_BY_COMMANDS, environ)
+
+    @classmethod
+    def _with(cls, required: tuple[str, ...], environ: Mapping[str, str]) -> Self:
         settings = cls.from_environ(environ)
-        missing = [f"expected {PREFIX}{name.upper()} to be set" for name in cls.REQUIRED if not getattr(settings, name)]
+        missing = [f"expected {PREFIX}{name.upper()} to be set" for name in required if not getattr(settings, name)]
         if missing:
             raise SettingsError("\n".join(missing))
         return settings

@@ -53,7 +53,7 @@ class Status:
 
 def run_status(*, as_json: bool, watch: bool) -> None:
     """Print the status once, or again and again. Raises SettingsError and Unavailable."""
-    settings = Settings.for_process({**get_environ(), "BANKFEED_POOL_CONNECTIONS": "1"})
+    settings = Settings.for_command({**get_environ(), "BANKFEED_POOL_CONNECTIONS": "1"})
     asyncio.run(_watch(settings, as_json=as_json) if watch else _show_once(settings, as_json=as_json))
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from bankfeed.local import LocalPostgres, LocalRedis, erase
 from bankfeed.runtime import collect_rarely
-from bench import api, api_institutions, growth, ingress, reconcile, simulated, sync
+from bench import api, api_institutions, deliver, growth, ingress, night, reconcile, simulated, sync, waiting
 from bench.ground import Ground, lay_ground
 from bench.machine import describe_machine, find_commit, measure_commit_ms
 from bench.results import Benchmark, Result, make_table, write_results
@@ -23,6 +23,9 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     *growth.BENCHMARKS,
     *simulated.BENCHMARKS,
     *sync.BENCHMARKS,
+    *night.BENCHMARKS,
+    *deliver.BENCHMARKS,
+    *waiting.BENCHMARKS,
     *api.BENCHMARKS,
     *api_institutions.BENCHMARKS,
 )

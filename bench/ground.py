@@ -15,6 +15,7 @@ import asyncpg
 
 from bankfeed.db.schema import load_schema
 from bankfeed.local import LocalPostgres, LocalRedis
+from bankfeed.sealing import KEY_BYTES, write_key
 from bankfeed.settings import Settings
 
 CHECKOUT = Path(__file__).parents[1]
@@ -77,6 +78,7 @@ async def fresh_database(ground: Ground) -> AsyncIterator[Urls]:
                 "BANKFEED_DATABASE_URL": url("bankfeed_app", name, PASSWORD),
                 "BANKFEED_QUEUE_DATABASE_URL": url("bankfeed_queue", name, PASSWORD),
                 "BANKFEED_REDIS_URL": ground.redis.url(),
+                "BANKFEED_SECRET_KEYS": write_key("bench", bytes(KEY_BYTES)),
             },
         )
     finally:

@@ -2,7 +2,6 @@
 
 import asyncio
 import faulthandler
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Generator, Iterator
 from dataclasses import dataclass
@@ -19,11 +18,13 @@ from bankfeed.runtime import collect_rarely
 from bankfeed.settings import Settings
 from tests.databases import Databases
 from tests.finbank import free_port
+from tests.seed import SECRET_KEYS
 from tests.subscriber import Subscriber
 
 ROLES = ("bankfeed_owner", "bankfeed_app", "bankfeed_queue")
 PASSWORD = "tests only"
 TEARDOWN_LIMIT_S = 150
+STDERR = 2
 
 
 def pytest_sessionstart() -> None:
@@ -34,7 +35,7 @@ def pytest_sessionstart() -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown() -> Generator[None, object, object]:
     """End a process whose loop waits for ever for a thread of a failed test, which pytest-timeout does not; say where it is."""
-    faulthandler.dump_traceback_later(TEARDOWN_LIMIT_S, exit=True, file=sys.__stderr__)
+    faulthandler.dump_traceback_later(TEARDOWN_LIMIT_S, exit=True, file=STDERR)
     try:
         return (yield)
     finally:
@@ -52,7 +53,11 @@ class Urls:
 
     def environ(self) -> dict[str, str]:
         """Say it in the environment of a process."""
-        return {"BANKFEED_DATABASE_URL": self.app, "BANKFEED_QUEUE_DATABASE_URL": self.queue}
+        return {
+            "BANKFEED_DATABASE_URL": self.app,
+            "BANKFEED_QUEUE_DATABASE_URL": self.queue,
+            "BANKFEED_SECRET_KEYS": SECRET_KEYS,
+        }
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,19 @@
 """Finbank as a process of its own, and the hand that drives it."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import aiohttp
 
@@ -145,3 +149,108 @@ class FinbankProcess:
     async def truth(self, account_id: int) -> Any:
         """Return what the bank lists now."""
         return await self.control("GET", f"truth/{account_id}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What Finbank answered; `body` is None where there is none."""
+
+    status: int
+    body: Any
+    session: str
+
+    @property
+    def outcome(self) -> tuple[int, Any]:
+        """Return the status with the code of the body, None where it has none."""
+        return self.status, (self.body or {}).get("code")
+
+
+class FinbankCaller:
+    """Calls the aggregator's API of a Finbank the way a connector does, for one customer."""
+
+    def __init__(self, finbank: FinbankProcess, session: aiohttp.ClientSession, token: str, customer_id: str) -> None:
+        self.finbank, self.session, self.customer_id = finbank, session, customer_id
+        self.headers = {"Finicity-App-Key": APP_KEY, "Finicity-App-Token": token}
+
+    async def call(self, method: str, path: str, body: Any = None, **headers: str) -> Reply:
+        """Call a path; `{c}` in it is the customer. A header's name has _ for -."""
+        sent = self.headers | {name.replace("_", "-"): text for name, text in headers.items()}
+        url = self.finbank.url + path.replace("{c}", self.customer_id)
+        async with self.session.request(method, url, json=body, headers=sent) as answer:
+            text = await answer.text()
+            return Reply(
+                status=answer.status,
+                body=json.loads(text) if text else None,
+                session=answer.headers.get("MFA-Session", ""),
+            )
+
+    async def discover(self, username: str, password: str, *, at: int = FINBANK_ID, **fields: str) -> Reply:
+        """Sign in at an institution; `fields` are further values by the last digit of their id."""
+        return await self.call(
+            "POST",
+            f"/aggregation/v1/customers/{{c}}/institutions/{at}/accounts",
+            filled(at, username, password, **fields),
+        )
+
+    async def answer(self, asked: Reply, *answers: str, at: int = FINBANK_ID, login_id: int | None = None) -> Reply:
+        """Answer the questions of a challenge, in their order."""
+        place = f"institutionLogins/{login_id}" if login_id else f"institutions/{at}"
+        pairs = zip(asked.body["questions"], answers, strict=True)
+        questions = [{"text": question["text"], "answer": text} for question, text in pairs]
+        path = f"/aggregation/v1/customers/{{c}}/{place}/accounts/mfa"
+        return await self.call("POST", path, {"questions": questions}, MFA_Session=asked.session)
+
+    async def activate(self, accounts: Sequence[dict[str, Any]], *, at: int = FINBANK_ID) -> Reply:
+        """Link accounts as they were discovered."""
+        chosen = [{name: account[name] for name in ("id", "number", "name", "type")} for account in accounts]
+        path = f"/aggregation/v2/customers/{{c}}/institutions/{at}/accounts"
+        return await self.call("PUT", path, {"accounts": chosen})
+
+    async def refresh(self, login_id: int, **headers: str) -> Reply:
+        """Refresh a login."""
+        return await self.call(
+            "POST", f"/aggregation/v1/customers/{{c}}/institutionLogins/{login_id}/accounts", **headers
+        )
+
+    async def change_credentials(self, login_id: int, username: str, password: str) -> Reply:
+        """Give a login of FinBank other credentials."""
+        path = f"/aggregation/v1/customers/{{c}}/institutionLogins/{login_id}"
+        return await self.call("PUT", path, filled(FINBANK_ID, username, password))
+
+    async def linked(self, username: str = "demo", password: str = "go", *, at: int = FINBANK_ID) -> Link:
+        """Link a login by the control API."""
+        made = await self.finbank.control(
+            "POST",
+            "link",
+            customerId=int(self.customer_id),
+            institutionId=at,
+            username=username,
+            password=password,
+        )
+        return Link(login_id=made["institutionLoginId"], accounts=made["accounts"])
+
+    async def accounts(self) -> list[dict[str, Any]]:
+        """List the customer's accounts."""
+        listed: list[dict[str, Any]] = (await self.call("GET", "/aggregation/v1/customers/{c}/accounts")).body[
+            "accounts"
+        ]
+        return listed
+
+
+def filled(at: int, username: str, password: str, **fields: str) -> dict[str, Any]:
+    """Fill in an institution's form: username and password, and `f3="..."` for the field whose id ends in 3."""
+    values = {1: username, 2: password} | {int(name.removeprefix("f")): text for name, text in fields.items()}
+    return {"credentials": [{"id": f"{at}{n:03d}", "name": "", "value": text} for n, text in values.items()]}
+
+
+@asynccontextmanager
+async def calling(finbank: FinbankProcess) -> AsyncIterator[FinbankCaller]:
+    """Sign in as the partner, with a customer of its own."""
+    async with aiohttp.ClientSession() as session:
+        caller = FinbankCaller(finbank, session, "", "")
+        credentials = {"partnerId": PARTNER_ID, "partnerSecret": PARTNER_SECRET}
+        token = await caller.call("POST", "/aggregation/v2/partners/authentication", credentials)
+        caller.headers["Finicity-App-Token"] = token.body["token"]
+        customer = await caller.call("POST", "/aggregation/v2/customers/testing", {"username": f"c-{uuid4().hex}"})
+        caller.customer_id = customer.body["id"]
+        yield caller

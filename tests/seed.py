@@ -1,20 +1,24 @@
 """Rows that tests begin with."""
 
+import os
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
 import asyncpg
 
 from bankfeed.db import Database
 from bankfeed.db.client import insert_client, upsert_enrolment
 from bankfeed.db.customer import insert_customer
-from bankfeed.db.endpoint import insert_endpoint
 from bankfeed.db.source import upsert_platform_source
+from bankfeed.endpoints import NewEndpoint, add_endpoint
 from bankfeed.model import ClientId, CustomerId, EndpointId, EventType, SourceId
+from bankfeed.sealing import Sealer, read_keys
 
 PATH_SECRET = "an-unguessable-part-of-a-path"
 PARTNER_SECRET = "the-partner-secret-of-tests"
 ENDPOINT_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYq="
+SECRET_KEYS = "tests:" + "QUJD" * 10 + "QUI="
 _numbers = count(1)
 
 
@@ -69,14 +73,14 @@ async def make_tenant(database: Database, sources: Sources, *, customer_ref: str
     return Tenant(customer_id=customer_id, client_id=client_id, customer_ref=ref)
 
 
-async def make_endpoint(database: Database, tenant: Tenant, *, url: str) -> EndpointId:
-    """Make an endpoint that wants everything."""
+def make_sealer() -> Sealer:
+    """Make what opens the secrets of the tests' endpoints."""
+    return Sealer(read_keys(SECRET_KEYS), random_bytes=os.urandom)
+
+
+async def make_endpoint(database: Database, tenant: Tenant, *, url: str, **settings: Any) -> EndpointId:
+    """Make an endpoint that wants everything, signed with ENDPOINT_SECRET; `settings` are others of NewEndpoint's."""
+    asked: dict[str, Any] = {"event_types": tuple(EventType), "description": "tests", "secret": ENDPOINT_SECRET}
     async with database.tenant(tenant.customer_id) as conn:
-        return await insert_endpoint(
-            conn,
-            tenant.customer_id,
-            url=url,
-            secret=ENDPOINT_SECRET,
-            event_types=list(EventType),
-            description="tests",
-        )
+        added = await add_endpoint(conn, make_sealer(), tenant.customer_id, NewEndpoint(url=url, **(asked | settings)))
+    return added.id

@@ -12,9 +12,9 @@ from bankfeed.runtime import Readiness, add_probes, connect_with_patience, liste
 from bankfeed.settings import Settings
 from worker.bank_refresh import take_bank_refresh
 from worker.context import Context
-from worker.deliver import BATCH_DELIVERIES, take_deliveries
+from worker.courier import Courier
 from worker.inbox import take_inbox
-from worker.lane import Lane
+from worker.lane import Lane, Works
 from worker.listings import AT_ONCE
 from worker.post import Post
 from worker.refresh import take_refresh
@@ -53,7 +53,7 @@ async def main(settings: Settings) -> None:
     get_logger().info("worker.stopped")
 
 
-async def _open(settings: Settings, stack: AsyncExitStack) -> tuple[Context, tuple[Lane, ...]]:
+async def _open(settings: Settings, stack: AsyncExitStack) -> tuple[Context, tuple[Works, ...]]:
     database = await connect_with_patience(settings)
     stack.push_async_callback(database.close)
     redis_url = settings.redis_url.reveal()
@@ -63,15 +63,11 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> tuple[Context, tup
     stack.push_async_callback(finicity.close)
     post = await stack.enter_async_context(Post(settings))
     context = Context(database=database, connectors={"finicity": finicity}, waker=waker, settings=settings)
-    lanes = (
+    lanes: tuple[Works, ...] = (
         Lane(Wake.INBOX, lambda: take_inbox(context), slots=INBOX_SLOTS),
         Lane(Wake.REFRESH, lambda: take_refresh(context), slots=settings.refresh_slots),
         Lane(Wake.BANK_REFRESH, lambda: take_bank_refresh(context), slots=settings.refresh_slots),
-        Lane(
-            Wake.DELIVER,
-            lambda: take_deliveries(context, post),
-            slots=max(1, settings.delivery_slots // BATCH_DELIVERIES),
-        ),
+        Courier(context, post),
         Lane(Wake.REMOVE, lambda: take_removal(context), slots=REMOVAL_SLOTS),
     )
     for lane in lanes:

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from bankfeed import metrics
 from bankfeed.aggregators import Aggregator, ListedAccount
-from bankfeed.db import bank_refresh
+from bankfeed.db import bank_refresh, institution_health
 from bankfeed.db.bank_refresh import ClaimedRefresh, Errand
 from bankfeed.db.connection import EndedRefresh
 from bankfeed.errors import AggregatorError, BadAggregatorAnswer, LeaseLost, NoSuchAccount, StillAsking, Unavailable
@@ -158,6 +158,9 @@ async def _hand_over(context: Context, claimed: ClaimedRefresh, said: Said) -> N
             conn, claimed, refresh_no=refresh_no, status_code=said.code, limit_s=FETCH_LIMIT_S
         ):
             raise LeaseLost(f"bank refresh {claimed.id} is held by another worker")
+    if not said.is_refused:  # so what it said is fetched at once, also where a breaker is open
+        async with context.database.queue() as conn:
+            await institution_health.note_answer(conn, claimed.customer_id, claimed.connection_id)
     note_ended([ended] if ended else [], "failed", reason=message)
     context.waker.wake(Wake.REFRESH)
 

@@ -11,23 +11,24 @@ from datetime import datetime
 
 from bankfeed import metrics
 from bankfeed.aggregators import ListedAccount
-from bankfeed.db import Connection, account, connection, doubt, event, pull, transaction
+from bankfeed.bodies import count_changes
+from bankfeed.db import Connection, account, connection, doubt, pull, transaction
 from bankfeed.db.account import Locked
-from bankfeed.db.connection import EndedRefresh, Lease, RefreshTarget
-from bankfeed.db.event import OutboundEvent
+from bankfeed.db.connection import EndedRefresh, Lease, RefreshTarget, Turn
 from bankfeed.db.history import Cause
 from bankfeed.db.plan import write_changes
 from bankfeed.failpoints import Failpoint, reach
 from bankfeed.jobs import Wake
 from bankfeed.logs import get_logger
-from bankfeed.model import AccountId, EventType, Pull, PullId
-from bankfeed.outbox import make_event
+from bankfeed.model import AccountId, ClientId, EventType, Pull, PullId
+from bankfeed.outbox import News, tell
 from bankfeed.reconcile import ChangeKind, Changes, Past, Verdict, reconcile
 from bankfeed.reconcile.suspicion import CONFIRMED_AFTER
 from worker.bank_refresh import note_ended
 from worker.context import Context
 from worker.kin import Kin, ask_about, find_kin, return_to
-from worker.standing import Standing
+from worker.nightly import plan_next_update
+from worker.standing import Standing, standing_of
 
 LARGE_PLAN_ROWS = 1_000  # above this a plan is made in a thread, so that leases and probes go on
 
@@ -95,12 +96,12 @@ async def commit_pull(
             await doubt.mark_accounts_moot(conn, lease.customer_id, locked.id, at=now)
         changes = await _plan(conn, lease, locked, reported, kin, now=now)
         await _write(conn, lease, target, locked, reported, changes, kin)
-        events = _events(lease, target, locked, changes, at=now)
+        news = _find_news(locked, changes)
         if finish is not None and changes.verdict in (Verdict.APPLIED, Verdict.HELD):
             end = replace(finish, is_all_applied=finish.is_all_applied and changes.verdict is Verdict.APPLIED)
-            events += await _write_standing(conn, lease, target, end, at=now)
+            news += await _write_standing(conn, lease, target, end)
             ended = await _write_end(conn, context, lease, end)  # an account is open: it has just been pulled
-        waiting = await event.insert_events(conn, lease.customer_id, events) if events else 0
+        waiting = await _tell(conn, lease, target.client_id, news, at=now)
         reach(Failpoint.BEFORE_PULL)
     reach(Failpoint.AFTER_PULL)
     _count(lease, locked, reported, changes)
@@ -115,12 +116,32 @@ async def commit_finish(context: Context, lease: Lease, target: RefreshTarget, f
     async with context.database.tenant(lease.customer_id) as conn:
         now = await connection.lock_leased(conn, lease)
         await account.lock_accounts(conn, lease.customer_id, (*finish.gone, *finish.unconfirmed))
-        events = await _write_standing(conn, lease, target, finish, at=now)
+        news = await _write_standing(conn, lease, target, finish)
         if finish.retry_s is None and not finish.has_accounts:
             await connection.close_connection_without_accounts(conn, lease)
         ended = await _write_end(conn, context, lease, finish)
-        waiting = await event.insert_events(conn, lease.customer_id, events) if events else 0
+        waiting = await _tell(conn, lease, target.client_id, news, at=now)
     note_ended(ended, "done")
+    if waiting:
+        context.waker.wake(Wake.DELIVER)
+
+
+async def commit_failure(context: Context, lease: Lease, status_code: int | None, *, delay_s: float) -> None:
+    """Commit that a refresh failed as a whole: the work stays due, after a delay. Nothing where the lease is lost.
+
+    `status_code` is an aggregation code, which says how the connection stands, None where nothing does.
+    """
+    waiting = 0
+    async with context.database.tenant(lease.customer_id) as conn:
+        if status_code is not None:
+            standing = standing_of(status_code)
+            turn = await connection.update_health(
+                conn, lease, state=standing.state, status_code=status_code, as_of=lease.claimed_at
+            )
+            if turn is not None:
+                news = await _find_turn(conn, lease, turn, standing)
+                waiting = await _tell(conn, lease, turn.client_id, news, at=await connection.lock_leased(conn, lease))
+        await connection.mark_failed(conn, lease, delay_s=delay_s)
     if waiting:
         context.waker.wake(Wake.DELIVER)
 
@@ -195,29 +216,24 @@ async def _insert_pull(
     )
 
 
-def _events(
-    lease: Lease, target: RefreshTarget, locked: Locked, changes: Changes, *, at: datetime
-) -> list[OutboundEvent]:
+def _find_news(locked: Locked, changes: Changes) -> list[News]:
     types = [EventType.ACCOUNT_ADDED] if locked.is_new else []
     if any(count for kind, count in changes.counts.items() if kind is not ChangeKind.RENAMED):
         types.append(EventType.TRANSACTIONS_REFRESHED)
-    return [_event(each, [locked.id], lease, target, at=at) for each in types]
+    counts = count_changes(changes)
+    return [News(event_type=each, accounts=(locked.id,), counts=counts) for each in types]
 
 
-def _event(
-    event_type: EventType, accounts: Sequence[AccountId], lease: Lease, target: RefreshTarget, *, at: datetime
-) -> OutboundEvent:
-    return make_event(event_type, accounts, client_id=target.client_id, connection_id=lease.connection_id, at=at)
+async def _tell(conn: Connection, lease: Lease, client_id: ClientId, news: Sequence[News], *, at: datetime) -> int:
+    return await tell(conn, lease.customer_id, news, client_id=client_id, connection_id=lease.connection_id, at=at)
 
 
-async def _write_standing(
-    conn: Connection, lease: Lease, target: RefreshTarget, finish: Finish, *, at: datetime
-) -> list[OutboundEvent]:
-    """Write how the connection and its accounts stand; return the events that follow."""
-    events = []
+async def _write_standing(conn: Connection, lease: Lease, target: RefreshTarget, finish: Finish) -> list[News]:
+    """Write how the connection and its accounts stand; return what there is to tell of that."""
+    news = []
     closed = await account.mark_closed(conn, lease.customer_id, finish.gone) if finish.gone else ()
     if closed:
-        events.append(_event(EventType.BANK_ACCOUNT_DELETED, closed, lease, target, at=at))
+        news.append(News(event_type=EventType.BANK_ACCOUNT_DELETED, accounts=closed))
     if finish.unconfirmed:
         await account.clear_delete_hints(conn, lease.customer_id, finish.unconfirmed, until=target.started_at)
     standing = finish.standing
@@ -226,16 +242,28 @@ async def _write_standing(
     is_repaired = standing.state == "active" and (target.state == "needs_person" or target.is_repair_hinted)
     if is_repaired and finish.is_all_applied:
         open_ids = await account.list_open_ids(conn, lease.customer_id, lease.connection_id)
-        events.append(_event(EventType.MFA_UPDATED, open_ids, lease, target, at=at))
+        news.append(News(event_type=EventType.MFA_UPDATED, accounts=open_ids))
     if (standing.state, standing.status_code) != (target.state, target.status_code) or target.is_repair_hinted:
-        await connection.update_health(
+        turn = await connection.update_health(
             conn,
             lease,
             state=standing.state,
             status_code=standing.status_code,
             as_of=target.started_at if finish.is_all_applied else None,
         )
-    return events
+        news += await _find_turn(conn, lease, turn, standing) if turn is not None else []
+    return news
+
+
+async def _find_turn(conn: Connection, lease: Lease, turn: Turn, standing: Standing) -> list[News]:
+    """Return what there is to tell of a connection that broke or was repaired: it is about all its open accounts."""
+    return [
+        News(
+            event_type=EventType.CONNECTION_BROKEN if turn.is_broken else EventType.CONNECTION_REPAIRED,
+            accounts=await account.list_open_ids(conn, lease.customer_id, lease.connection_id),
+            standing=standing,
+        )
+    ]
 
 
 async def _write_end(conn: Connection, context: Context, lease: Lease, finish: Finish) -> tuple[EndedRefresh, ...]:
@@ -243,7 +271,7 @@ async def _write_end(conn: Connection, context: Context, lease: Lease, finish: F
     if finish.retry_s is not None:
         await connection.mark_failed(conn, lease, delay_s=finish.retry_s)
         return ()
-    ended = await connection.mark_handled(conn, lease, update_hours=context.settings.update_hours)
+    ended = await connection.mark_handled(conn, lease, next_update_at=plan_next_update(context, lease))
     reach(Failpoint.BEFORE_FINISH)
     return ended
 

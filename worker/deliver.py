@@ -1,161 +1,113 @@
-"""The delivery lane: due deliveries are claimed, sent, and each attempt is recorded with what comes next.
+"""One delivery, from its claim to what is recorded of it.
 
-Hand-over (c): an attempt and its delivery's next state in one transaction. The schedule is bankfeed/schedule.py's, asked
-about the moment of the claim by Postgres' clock: nothing here reads a clock. A shutdown, a lost lease and a disabled
-endpoint are no attempts. An attempt that a person asked for is beside the schedule: it uses up no slot, and what follows
-is what would have followed anyway.
+The schedule is bankfeed/schedule.py's, asked about the moment of the claim by Postgres' clock: nothing here reads a clock. A
+shutdown, a lost lease and a blocked endpoint are no attempts. An attempt that a person asked for is beside the schedule: it
+uses up no slot, and what follows is what would have followed anyway.
 """
 
-import asyncio
-from collections.abc import Sequence
-from datetime import datetime
-from itertools import groupby
-from uuid import UUID, uuid4
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
 
 from bankfeed import metrics
-from bankfeed.db import delivery
-from bankfeed.db.delivery import Attempt, ClaimedDelivery, Parcel
+from bankfeed.db.delivery import Attempt, ClaimedDelivery, Outcome
 from bankfeed.failpoints import Failpoint, reach
 from bankfeed.logs import get_logger
-from bankfeed.schedule import RETRIES, is_over, next_due_at
-from worker.context import Context
+from bankfeed.outbox import write_body
+from bankfeed.schedule import DOCUMENTED, Schedule, is_over, next_due_at
+from bankfeed.sealing import CannotOpen
 from worker.post import Post
+from worker.secrets import Secrets
 
-BATCH_DELIVERIES = 10
-ENDED_DELIVERIES = 1_000  # of a deleted endpoint, in one transaction
-LEASE_MARGIN_S = 10  # a claim is not renewed: it lasts the attempt, and this for what is read before and written after
+PAUSING: Final = (429, 502, 504)
+PAUSE_S: Final = 30.0  # of an endpoint that answers one of these and does not say how long
+MOST_PAUSE_S: Final = (
+    3_600.0  # of all that an endpoint gets; the delivery that was told to wait waits as long as it was told
+)
+UNOPENED: Final = timedelta(minutes=1)  # until a delivery is looked at again whose secret no key at hand opens
+SCHEDULE_OVER: Final = "the schedule is over"
+
+Recorder = Callable[[Outcome], Awaitable[None]]
 
 
-async def take_deliveries(context: Context, post: Post, *, now: datetime | None = None) -> bool:
-    """Claim some due deliveries and attempt each; False where none was due. `now` None is Postgres' clock.
-
-    Raises the first error of those that could not be recorded, once all have ended; their leases bring them back.
-    """
-    token = uuid4()
-    async with context.database.queue() as conn:
-        claimed = await delivery.claim_deliveries(
-            conn,
-            token=token,
-            lease_s=context.settings.attempt_s + LEASE_MARGIN_S,
-            limit=min(BATCH_DELIVERIES, context.settings.delivery_slots),  # the attempt's time runs from here for each
-            now=now,
-        )
-        if claimed:
-            reach(Failpoint.BEFORE_DELIVERY_CLAIM)
-    if claimed:
-        reach(Failpoint.AFTER_DELIVERY_CLAIM)
+async def deliver(claimed: ClaimedDelivery, post: Post, secrets: Secrets, record: Recorder, *, token: UUID) -> Outcome:
+    """Attempt a claimed delivery, record it and return what was recorded; one whose schedule is over fails without an attempt."""
+    if not claimed.is_by_hand and _is_over(claimed):
+        outcome = Outcome(claimed=claimed, token=token, state="failed", reason=SCHEDULE_OVER)
+        await record(outcome)
+        return outcome
     try:
-        tries = [_Try(context, post, each, parcel, token) for each, parcel in await _with_parcels(context, claimed)]
-        ended = await asyncio.gather(*(each.run() for each in tries), return_exceptions=True)
-    except asyncio.CancelledError:
-        await asyncio.shield(_give_back(context, claimed, token))
-        raise
-    for error in ended:
-        if error is not None:
-            raise error
-    return bool(claimed)
+        opened = secrets.open(claimed)
+    except CannotOpen:  # the operator's to mend, not the subscriber's to be blamed for
+        outcome = Outcome(claimed=claimed, token=token, state="given_back", due_at=claimed.claimed_at + UNOPENED)
+        await record(outcome)
+        metrics.UNOPENED_SECRETS.inc()
+        get_logger().error("delivery.secret_unopened", delivery_id=claimed.delivery_id, endpoint_id=claimed.endpoint_id)
+        return outcome
+    body = write_body(claimed.body, claimed.body_format)
+    attempt = await post.attempt(claimed.url, opened, message_id=str(claimed.event_id), body=body)
+    reach(Failpoint.BEFORE_ATTEMPT)
+    outcome = make_outcome(claimed, attempt, token=token)
+    await record(outcome)
+    reach(Failpoint.AFTER_ATTEMPT)
+    _count(outcome, attempt)
+    return outcome
 
 
-async def _with_parcels(context: Context, claimed: Sequence[ClaimedDelivery]) -> list[tuple[ClaimedDelivery, Parcel]]:
-    """Read what to send, one statement for each customer."""
-    by_customer = sorted(claimed, key=lambda each: (each.customer_id, each.delivery_id))
-    found: list[tuple[ClaimedDelivery, Parcel]] = []
-    for customer_id, group in groupby(by_customer, key=lambda each: each.customer_id):
-        own = {each.delivery_id: each for each in group}
-        async with context.database.tenant(customer_id) as conn:
-            parcels = await delivery.list_parcels(conn, customer_id, list(own.values()))
-        found += [(own[parcel.delivery_id], parcel) for parcel in parcels]
-    return found
+def make_outcome(claimed: ClaimedDelivery, attempt: Attempt, *, token: UUID) -> Outcome:
+    """Say what follows from an attempt: delivered, due again at the next slot, or failed where there is none."""
+    if attempt.is_success:
+        return Outcome(claimed=claimed, token=token, state="delivered", attempt=attempt)
+    schedule = read_schedule(claimed)
+    pause_until, asked_until = _read_pause(claimed, attempt)
+    due_at = next_due_at(claimed.first_attempt_at, claimed.claimed_at, schedule, not_before=asked_until)
+    is_last = due_at is None or claimed.slots_used > schedule.retries
+    return Outcome(
+        claimed=claimed,
+        token=token,
+        state="failed" if is_last else "later",
+        attempt=attempt,
+        due_at=None if is_last else due_at,
+        urgent_at=None if is_last else schedule.last_due_at(claimed.first_attempt_at),
+        pause_until=pause_until,
+    )
 
 
-async def _give_back(context: Context, claimed: Sequence[ClaimedDelivery], token: UUID) -> None:
-    async with context.database.queue() as conn:
-        for each in claimed:
-            await delivery.give_back(conn, each, token=token)
+def read_schedule(claimed: ClaimedDelivery) -> Schedule:
+    """Return the table of a delivery's retries: the documented one unless its endpoint has its own, with its jitter."""
+    offsets_s = DOCUMENTED.offsets_s if claimed.retry_schedule is None else tuple(claimed.retry_schedule)
+    return Schedule(offsets_s, claimed.jitter_percent, claimed.delivery_id)
 
 
-class _Try:
-    """One claimed delivery, until it is recorded what became of it."""
+def _read_pause(claimed: ClaimedDelivery, attempt: Attempt) -> tuple[datetime | None, datetime | None]:
+    """Return until when the endpoint is left alone, and until when this delivery is, by the word of the receiver."""
+    if attempt.pause_s is None:
+        return (claimed.claimed_at + timedelta(seconds=PAUSE_S) if attempt.status in PAUSING else None), None
+    ended_at = claimed.claimed_at + timedelta(milliseconds=attempt.duration_ms)
+    asked_until = ended_at + timedelta(seconds=attempt.pause_s)
+    return ended_at + timedelta(seconds=min(attempt.pause_s, MOST_PAUSE_S)), asked_until
 
-    def __init__(self, context: Context, post: Post, claimed: ClaimedDelivery, parcel: Parcel, token: UUID) -> None:
-        self.context = context
-        self.post = post
-        self.claimed = claimed
-        self.parcel = parcel
-        self.token = token
 
-    async def run(self) -> None:
-        is_by_hand = self.claimed.is_by_hand and self.parcel.is_endpoint_active
-        if self.parcel.is_endpoint_deleted:
-            await self._end()
-        elif not is_by_hand and (
-            self.claimed.attempts > RETRIES or is_over(self.claimed.first_attempt_at, self.claimed.claimed_at)
-        ):
-            await self._record_failed(None, reason="the schedule is over")
-        elif not self.parcel.is_endpoint_active:
-            await self._skip()
-        else:
-            await self._record(await self.post.attempt(self.parcel))
+def _is_over(claimed: ClaimedDelivery) -> bool:
+    return claimed.attempts > read_schedule(claimed).retries or is_over(claimed.first_attempt_at, claimed.claimed_at)
 
-    async def _record(self, attempt: Attempt) -> None:
-        reach(Failpoint.BEFORE_ATTEMPT)
-        due_at = self._next_due_at()
-        if attempt.status is not None and 200 <= attempt.status < 300:
-            outcome = "delivered"
-            async with self.context.database.tenant(self.claimed.customer_id) as conn:
-                await delivery.mark_delivered(conn, self.claimed, attempt, token=self.token)
-            metrics.DELIVERY_ATTEMPT.observe(self.claimed.attempt_no)
-        elif due_at is None or self.claimed.slots_used > RETRIES:
-            outcome = "failed"
-            await self._record_failed(attempt)
-        else:
-            outcome = "later"
-            async with self.context.database.tenant(self.claimed.customer_id) as conn:
-                await delivery.mark_waiting(conn, self.claimed, attempt, token=self.token, due_at=due_at)
-        reach(Failpoint.AFTER_ATTEMPT)
-        self._count(attempt, outcome)
 
-    async def _record_failed(self, attempt: Attempt | None, *, reason: str = "") -> None:
-        async with self.context.database.tenant(self.claimed.customer_id) as conn:
-            await delivery.mark_failed(conn, self.claimed, attempt, token=self.token, reason=reason)
-
-    async def _end(self) -> None:
-        """Fail a delivery whose endpoint was deleted, and with it others of that endpoint; then hurry those left over."""
-        reason = delivery.ENDPOINT_DELETED
-        async with self.context.database.tenant(self.claimed.customer_id) as conn:
-            await delivery.mark_failed(conn, self.claimed, None, token=self.token, reason=reason)
-            await delivery.end_deliveries(
-                conn, self.claimed.customer_id, self.claimed.endpoint_id, limit=ENDED_DELIVERIES, reason=reason
-            )
-
-    async def _skip(self) -> None:
-        """Let a slot of a disabled endpoint pass: no attempt, and the next slot is looked at when it comes.
-
-        A schedule that has not begun has no slots: the endpoint is looked at every 30 s, for three days after the event.
-        """
-        due_at = self._next_due_at()
-        has_waited_long = self.claimed.is_first and is_over(self.claimed.created_at, self.claimed.claimed_at)
-        if due_at is None or has_waited_long:
-            await self._record_failed(None, reason="the endpoint was disabled")
-            return
-        async with self.context.database.queue() as conn:
-            await delivery.give_back(conn, self.claimed, token=self.token, due_at=due_at)
-
-    def _next_due_at(self) -> datetime | None:
-        return next_due_at(self.claimed.first_attempt_at, self.claimed.claimed_at)
-
-    def _count(self, attempt: Attempt, outcome: str) -> None:
-        status_class = f"{attempt.status // 100}xx" if attempt.status is not None else "none"
-        metrics.DELIVERIES.labels(outcome, status_class).inc()
-        metrics.DELIVERY_SECONDS.observe(attempt.duration_ms / 1000)
-        get_logger().info(
-            "delivery.attempted",
-            delivery_id=self.claimed.delivery_id,
-            endpoint_id=self.claimed.endpoint_id,
-            event_type=self.parcel.event_type,
-            attempt=self.claimed.attempt_no,
-            outcome=outcome,
-            status=attempt.status,
-            error=attempt.error,
-            duration_ms=attempt.duration_ms,
-        )
+def _count(outcome: Outcome, attempt: Attempt) -> None:
+    status_class = f"{attempt.status // 100}xx" if attempt.status is not None else "none"
+    claimed = outcome.claimed
+    metrics.DELIVERIES.labels(outcome.state, status_class).inc()
+    metrics.DELIVERY_SECONDS.observe(attempt.duration_ms / 1000)
+    if outcome.state == "delivered":
+        metrics.DELIVERY_ATTEMPT.observe(claimed.attempt_no)
+    get_logger().info(
+        "delivery.attempted",
+        delivery_id=claimed.delivery_id,
+        endpoint_id=claimed.endpoint_id,
+        event_type=claimed.event_type,
+        attempt=claimed.attempt_no,
+        outcome=outcome.state,
+        status=attempt.status,
+        error=attempt.error,
+        duration_ms=attempt.duration_ms,
+    )

@@ -6,9 +6,25 @@ hold, so any number of drains at once is safe; the slots bound how many there ar
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from bankfeed.errors import Unavailable
 from bankfeed.logs import get_logger
+
+
+class Works(Protocol):
+    """What wake-ups and sweeps start, and a shutdown closes: a lane, or the courier."""
+
+    name: str
+
+    def start(self) -> asyncio.Task[None] | None:
+        """Begin to work off what is due; None where there is no room: those that run will see it."""
+
+    async def drain(self) -> None:
+        """See that what is due is worked off."""
+
+    async def close(self, *, grace_s: float) -> None:
+        """Claim nothing more; let what runs finish within the grace time, then give it back."""
 
 
 class Lane:

@@ -2,23 +2,28 @@
 
 import asyncio
 import os
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from time import monotonic
-from typing import Self
+from typing import Final, Self
 
 import aiohttp
+from bankfeed.redaction import redact
 
 from bankfeed import __version__
 from bankfeed.addresses import Network
-from bankfeed.db.delivery import Attempt, Parcel
+from bankfeed.db.delivery import Attempt
 from bankfeed.settings import Settings
 from bankfeed.signing import build_headers
 from worker.guard import guarded_socket
+from worker.secrets import Opened
 
-CONNECT_S = 5
-ANSWER_BYTES = 65_536
-KEPT_CHARS = 1_000
+CONNECT_S: Final = 5
+ANSWER_BYTES: Final = 65_536
+KEPT_CHARS: Final = 1_000
+MOST_PAUSE_S: Final = 3 * 86_400.0
 
 
 class Post:
@@ -37,32 +42,57 @@ class Post:
         for session in self._sessions.values():
             await session.close()
 
-    async def attempt(self, parcel: Parcel) -> Attempt:
-        """Send an event once. Whatever goes wrong on the way is an Attempt with an error, never raised."""
+    async def attempt(self, url: str, opened: Opened, *, message_id: str, body: bytes) -> Attempt:
+        """Send a message once. Whatever goes wrong on the way is an Attempt with an error, never raised."""
         started_at = datetime.now(UTC)
         began = monotonic()
-        status, error, answer = await self._send(parcel, started_at)
+        status, error, answer, pause_s = await self._send(url, opened, message_id, body, started_at)
         return Attempt(
             started_at=started_at,
             duration_ms=round((monotonic() - began) * 1000),
             status=status,
             error=error,
             answer=answer,
+            pause_s=pause_s,
         )
 
-    async def _send(self, parcel: Parcel, at: datetime) -> tuple[int | None, str, str]:
+    async def _send(
+        self, url: str, opened: Opened, message_id: str, body: bytes, at: datetime
+    ) -> tuple[int | None, str, str, float | None]:
         try:
-            headers = build_headers(parcel.secrets, message_id=str(parcel.event_id), at=at, body=parcel.body)
+            signed = build_headers(
+                opened.secrets, message_id=message_id, at=at, body=body, private_keys=opened.private_keys
+            )
         except ValueError:
-            return None, "the endpoint's secret cannot be used", ""
-        session = self._sessions["https" if parcel.url.startswith("https:") else "http"]
+            return None, "the endpoint's secret cannot be used", "", None
+        session = self._sessions["https" if url.startswith("https:") else "http"]
+        headers = {**opened.headers, **signed}
         try:
-            async with session.post(parcel.url, data=parcel.body, headers=headers, allow_redirects=False) as response:
-                return response.status, "", await _read_answer(response)
+            async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
+                pause_s = read_retry_after(response.headers.get("Retry-After", ""), now=at)
+                return response.status, "", await _read_answer(response), pause_s
         except TimeoutError:
-            return None, "no answer in time", ""
+            return None, "no answer in time", "", None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return None, _reason(error), ""
+            return None, _reason(error), "", None
+
+
+def read_retry_after(text: str, *, now: datetime) -> float | None:
+    """Read Retry-After, seconds or a date (RFC 9110, 10.2.3), as seconds up to three days; None for anything else.
+
+    >>> read_retry_after("120", now=datetime(2026, 3, 2, tzinfo=UTC))
+    120.0
+    >>> read_retry_after("Mon, 02 Mar 2026 00:01:00 GMT", now=datetime(2026, 3, 2, tzinfo=UTC))
+    60.0
+    """
+    if re.fullmatch(r"[0-9]{1,9}", text, re.ASCII):
+        return min(float(text), MOST_PAUSE_S)
+    try:
+        at = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    seconds = (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds()
+    return min(max(seconds, 0.0), MOST_PAUSE_S)
 
 
 def _session(settings: Settings, allow: Sequence[Network], *, only_allowed: bool) -> aiohttp.ClientSession:
@@ -89,8 +119,8 @@ async def _read_answer(response: aiohttp.ClientResponse) -> str:
 
 
 def _readable(text: str) -> str:
-    """Cut a text to what is kept of it; Postgres takes no NUL."""
-    return text.replace("\x00", "")[:KEPT_CHARS]
+    """Cut a text to what is kept of it, without secrets and personal data; Postgres takes no NUL."""
+    return redact(text.replace("\x00", ""))[:KEPT_CHARS]
 
 
 def _reason(error: Exception) -> str:

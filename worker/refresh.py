@@ -21,16 +21,17 @@ from bankfeed.db.account import AccountState
 from bankfeed.db.connection import Lease, RefreshTarget
 from bankfeed.errors import AggregatorError, LeaseLost, NoSuchAccount, NotFound, RefusedData, Unavailable
 from bankfeed.failpoints import Failpoint, reach
-from bankfeed.health import MEANINGS
+from bankfeed.health import ESCALATED_AFTER, MEANINGS
 from bankfeed.logs import get_logger
 from bankfeed.model import AccountId, Pull
 from bankfeed.reconcile import Verdict
 from worker.backoff import delay_s
-from worker.commit import Finish, commit_finish, commit_pull
+from worker.commit import Finish, commit_failure, commit_finish, commit_pull
 from worker.context import Context
 from worker.institutions import find_refusal, learn, note_refusal
 from worker.lease import kept
-from worker.standing import Standing, read_standing, standing_of
+from worker.nightly import note_bank
+from worker.standing import Standing, is_bank_well, is_outage, read_standing
 
 BANK_CHANGES_DAYS = 15  # how far back an institution changes what it listed, as Finicity documents it
 HISTORY_DAYS = 730  # what an aggregator loads of a bank's records when a person asks it to: 24 months
@@ -73,19 +74,25 @@ async def _claim(context: Context) -> Lease | None:
 
 async def _claim_due(context: Context) -> Lease | None:
     async with context.database.queue_statement() as conn:
-        return await connection.claim_connection(conn, token=uuid4(), lease_s=context.settings.lease_s)
+        return await connection.claim_connection(
+            conn,
+            token=uuid4(),
+            lease_s=context.settings.lease_s,
+            institution_slots=context.settings.institution_slots,
+        )
 
 
 async def _refresh_leased(context: Context, lease: Lease) -> tuple[str, str]:
     try:
         async with kept(context, lease):
-            failures = await _refresh(context, lease)
+            refresh = await _refresh(context, lease)
     except LeaseLost as error:
         return "lost", str(error)
     except _Refused as error:
         return "refused", str(error)
     except AggregatorError as error:
         await _note_failure(context, lease, error)
+        await note_bank(context, lease, is_well=False if is_outage(error) else None)
         return "failed", str(error)[:500]
     except Unavailable:
         with suppress(Unavailable):  # where Postgres is away altogether, the lease's end brings the work back
@@ -97,16 +104,14 @@ async def _refresh_leased(context: Context, lease: Lease) -> tuple[str, str]:
     except asyncio.CancelledError:
         await asyncio.shield(_give_back(context, lease, delay_s=0))
         raise
-    return ("failed", failures[0][:500]) if failures else ("done", "")
+    await note_bank(context, refresh.lease, is_well=refresh.is_bank_well)
+    return ("failed", refresh.failures[0][:500]) if refresh.failures else ("done", "")
 
 
 async def _note_failure(context: Context, lease: Lease, error: AggregatorError) -> None:
     """Keep the work due, after a delay; an aggregation code says how the connection stands, an API's code does not."""
-    async with context.database.tenant(lease.customer_id) as conn:
-        if error.code in MEANINGS:
-            state = standing_of(error.code).state
-            await connection.update_health(conn, lease, state=state, status_code=error.code, as_of=lease.claimed_at)
-        await connection.mark_failed(conn, lease, delay_s=delay_s(lease.failures + 1))
+    code = error.code if error.code in MEANINGS else None
+    await commit_failure(context, lease, code, delay_s=delay_s(lease.failures + 1))
 
 
 async def _give_back(context: Context, lease: Lease, *, delay_s: float) -> None:
@@ -114,8 +119,8 @@ async def _give_back(context: Context, lease: Lease, *, delay_s: float) -> None:
         await connection.give_back(conn, lease, delay_s=delay_s)
 
 
-async def _refresh(context: Context, lease: Lease) -> list[str]:
-    """Refresh one connection under its lease; return what failed, account by account."""
+async def _refresh(context: Context, lease: Lease) -> "_Refresh":
+    """Refresh one connection under its lease; return what came of it."""
     async with context.database.tenant(lease.customer_id) as conn:
         target = await connection.get_refresh_target(conn, lease)
         states = await account.list_account_states(conn, lease.customer_id, lease.connection_id)
@@ -132,12 +137,12 @@ async def _refresh(context: Context, lease: Lease) -> list[str]:
     )
     await refresh.run()
     reach(Failpoint.AFTER_FINISH)
-    return refresh.failures
+    return refresh
 
 
 @dataclass(slots=True, kw_only=True)
 class _Refresh:
-    """One refresh under one lease, and what came of it so far."""
+    """One refresh under one lease, and what came of it so far. `is_bank_well` None: nothing of it says so."""
 
     context: Context
     lease: Lease
@@ -148,9 +153,11 @@ class _Refresh:
     failures: list[str] = field(default_factory=list)
     is_all_applied: bool = True
     is_finished: bool = False
+    is_bank_well: bool | None = None
 
     async def run(self) -> None:
         listed = self._without_deleted(await self._list())
+        self.is_bank_well = is_bank_well(listed)
         gone = await self._ask_about_hinted(listed)
         time_zone = await self._find_time_zone(listed, gone)
         pullable = [each for each in listed if not each.status_code]
@@ -159,6 +166,16 @@ class _Refresh:
             await self._take(each, time_zone, beside=listed, finish=self._finish(listed, gone) if is_last else None)
         if not self.is_finished:
             await commit_finish(self.context, self.lease, self.target, self._finish(listed, gone))
+        self._escalate(listed)
+
+    def _escalate(self, listed: Sequence[ListedAccount]) -> None:
+        """Tell whoever reads the log of a code that nobody lists, when it has come so often that it will not pass by itself."""
+        code = read_standing(listed).status_code
+        repeats = 1 + (self.target.code_repeats if code == self.target.status_code else 0)
+        if code is not None and code not in MEANINGS and repeats == ESCALATED_AFTER and not self.failures:
+            get_logger().warning(
+                "connection.unexplained", connection_id=self.lease.connection_id, code=code, refreshes=repeats
+            )
 
     async def _list(self) -> tuple[ListedAccount, ...]:
         """List the login's accounts. Where the aggregator knows no such customer, what an event called deleted is gone."""
@@ -185,6 +202,8 @@ class _Refresh:
             )
         except (AggregatorError, RefusedData) as error:
             self.failures.append(str(error))
+            if isinstance(error, AggregatorError) and is_outage(error):
+                self.is_bank_well = False
         except (LeaseLost, Unavailable):
             raise
         except NotFound:
@@ -198,6 +217,8 @@ class _Refresh:
                 self.is_finished = finish is not None
             else:
                 self.failures.append(changes.reason)
+                if not pull.is_complete:
+                    self.is_bank_well = False
 
     def _finish(self, listed: Sequence[ListedAccount], gone: Sequence[AccountId]) -> Finish:
         standing = read_standing(listed)
@@ -241,6 +262,7 @@ class _Refresh:
         async with self.context.database.tenant(self.lease.customer_id) as conn:
             await connection.lock_leased(conn, self.lease)
             await connection.update_institution(conn, self.lease, found.id)
+        self.lease = replace(self.lease, institution_id=found.id, time_zone=found.time_zone)
         return found.time_zone
 
     async def _pull(self, listed: ListedAccount, time_zone: str | None) -> Pull:

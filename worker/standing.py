@@ -1,18 +1,12 @@
 """How a connection stands, told from the aggregation codes of its accounts. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from bankfeed.aggregators import ListedAccount
-from bankfeed.health import Meaning, read_code
+from bankfeed.errors import AggregatorError
+from bankfeed.health import MEANINGS, RUNNING, Actor, Meaning, Standing, read_code
 
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """A connection's state, and the code that says so; None where no code came yet."""
-
-    state: str
-    status_code: int | None
+__all__ = ["Standing", "is_bank_well", "is_outage", "read_standing", "standing_of"]
 
 
 def read_standing(listed: Sequence[ListedAccount]) -> Standing:
@@ -28,6 +22,33 @@ def read_standing(listed: Sequence[ListedAccount]) -> Standing:
 def standing_of(code: int | None) -> Standing:
     """Say how a connection stands whose only account has this code."""
     return Standing(_state(read_code(code)), code)
+
+
+def is_outage(error: AggregatorError) -> bool:
+    """Tell whether an error is the institution's, or of the aggregator's way to it: others there would meet it too.
+
+    No answer at all is one; so is a listed code that is theirs and passes. A code that is not listed says nothing, and what
+    a person, or we, have to mend is none.
+    """
+    return error.is_retryable if error.code is None else _is_out(error.code)
+
+
+def is_bank_well(listed: Sequence[ListedAccount]) -> bool | None:
+    """Tell by its accounts whether a login's institution is well; None where they say nothing of it.
+
+    An account that came through says yes. Codes that a person has to see to may be old, and say nothing.
+    """
+    codes = [each.status_code for each in listed]
+    if 0 in codes:
+        return True
+    return False if any(code is not None and _is_out(code) for code in codes) else None
+
+
+def _is_out(code: int) -> bool:
+    meaning = MEANINGS.get(code)
+    if meaning is None or code in RUNNING:
+        return False
+    return meaning.is_retryable and meaning.actor in (Actor.INSTITUTION, Actor.AGGREGATOR)
 
 
 def _state(meaning: Meaning) -> str:

@@ -6,18 +6,19 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from bankfeed import metrics
-from bankfeed.db import arrival, connection, delivery, inbox, schema
+from bankfeed.db import arrival, connection, delivery, inbox, institution_health, schema
 from bankfeed.errors import Unavailable
 from bankfeed.logs import get_logger
 from worker.context import Context
 from worker.erasure import erase_clients
 from worker.institutions import Listing
-from worker.lane import Lane
+from worker.lane import Works
 
 RECEIVED_DAYS = 14
 BATCH_ROWS = 1_000
 WEEKS_AHEAD = 8
 HOUSEKEEPING_S = 3600
+OVERDUE_S = 60
 ERASURE_S = 300
 
 
@@ -26,7 +27,7 @@ class Sweeper:
     """Drains every lane each `sweep_s`, asks for scheduled updates, erases clients, keeps house once an hour, lists institutions daily."""
 
     context: Context
-    lanes: Sequence[Lane]
+    lanes: Sequence[Works]
     last_good_at: float = field(default_factory=monotonic)
 
     def is_alive(self) -> bool:
@@ -37,6 +38,7 @@ class Sweeper:
         """Sweep until cancelled."""
         await asyncio.gather(
             self._every(self.context.settings.sweep_s, self._sweep),
+            self._every(OVERDUE_S, self._end_overdue),
             self._every(HOUSEKEEPING_S, self._keep_house),
             self._every(ERASURE_S, self._erase),
             self._every(HOUSEKEEPING_S, Listing(self.context).run),
@@ -64,6 +66,18 @@ class Sweeper:
             lane.start()
         await self._measure()
 
+    async def _end_overdue(self) -> None:
+        """Fail, batch after batch, deliveries that will not be attempted any more."""
+        count = 0
+        while True:
+            async with self.context.database.queue_statement() as conn:
+                ended = await delivery.end_overdue_deliveries(conn, limit=BATCH_ROWS)
+            count += ended
+            if ended < BATCH_ROWS:
+                break
+        if count:
+            get_logger().info("deliveries.over", deliveries=count)
+
     async def _erase(self) -> None:
         await erase_clients(self.context.database)
 
@@ -71,14 +85,26 @@ class Sweeper:
         async with self.context.database.queue() as conn:
             waiting = await inbox.get_inbox_state(conn)
             outbox = await delivery.get_outbox_state(conn)
+            breakers = await delivery.get_breaker_state(conn)
             due = await connection.count_due_connections(conn)
+            oldest_s = await connection.find_oldest_due_s(conn)
+            banks = await institution_health.count_breakers(conn)
         metrics.INBOX_BACKLOG.labels("waiting").set(waiting.waiting)
         metrics.INBOX_BACKLOG.labels("set_aside").set(waiting.set_aside)
         metrics.INBOX_OLDEST.set(waiting.oldest_age_s)
         metrics.OUTBOX_BACKLOG.labels("due").set(outbox.due)
         metrics.OUTBOX_BACKLOG.labels("later").set(outbox.later)
         metrics.OUTBOX_OLDEST.set(outbox.oldest_due_age_s)
+        for state, count in (
+            ("throttled", breakers.throttled),
+            ("open", breakers.open),
+            ("half_open", breakers.half_open),
+        ):
+            metrics.BREAKERS.labels(state).set(count)
         metrics.CONNECTIONS_DUE.set(due)
+        metrics.CONNECTIONS_OLDEST.set(oldest_s)
+        metrics.INSTITUTION_BREAKERS.labels("open").set(banks.open)
+        metrics.INSTITUTION_BREAKERS.labels("half_open").set(banks.half_open)
 
     async def _keep_house(self) -> None:
         """Make partitions ahead, drop those past their time, forget old event ids in bounded batches."""

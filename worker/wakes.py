@@ -19,7 +19,7 @@ from bankfeed import metrics
 from bankfeed.jobs import QUEUE_NAME, deserialize, open_redis, serialize
 from bankfeed.logs import get_logger
 from bankfeed.settings import Settings
-from worker.lane import Lane
+from worker.lane import Works
 
 POLL_S = 0.02  # arq's pick-up time; the idle cost is about 2 % of a core
 MOST_JOBS = 100
@@ -29,7 +29,7 @@ LONGEST_WAIT_S = 15.0
 AWAY = (RedisConnectionError, RedisTimeoutError, OSError, TimeoutError)
 
 
-async def listen_for_wakes(settings: Settings, lanes: Sequence[Lane]) -> None:
+async def listen_for_wakes(settings: Settings, lanes: Sequence[Works]) -> None:
     """Start lanes when woken, until cancelled. Without Redis, only wait."""
     url = settings.redis_url.reveal()
     if not url:
@@ -47,7 +47,7 @@ async def listen_for_wakes(settings: Settings, lanes: Sequence[Lane]) -> None:
         wait_s = min(wait_s * 2, LONGEST_WAIT_S)
 
 
-async def _listen_once(url: str, lanes: Sequence[Lane], *, retry_s: float) -> None:
+async def _listen_once(url: str, lanes: Sequence[Works], *, retry_s: float) -> None:
     """Run an arq worker until it ends. Whoever can write to Redis can end it in many ways, so what ended it is named only."""
     try:
         worker = _arq_worker(url, lanes)
@@ -91,7 +91,7 @@ async def _clear(url: str) -> None:
         await redis.aclose()
 
 
-def _arq_worker(url: str, lanes: Sequence[Lane]) -> Worker:
+def _arq_worker(url: str, lanes: Sequence[Works]) -> Worker:
     """Build an arq worker whose functions are the lanes' names; it keeps no results and leaves signals to us."""
     return Worker(
         functions=[func(_job(lane), name=lane.name) for lane in lanes],
@@ -110,7 +110,7 @@ def _arq_worker(url: str, lanes: Sequence[Lane]) -> Worker:
     )
 
 
-def _job(lane: Lane) -> Any:
+def _job(lane: Works) -> Any:
     async def run(_: dict[Any, Any]) -> None:
         await lane.drain()
 

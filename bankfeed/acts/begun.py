@@ -5,13 +5,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from bankfeed.db import Connection, Tenants, account, act, event, history, plan_for_bulk, transaction
+from bankfeed.bodies import TransactionCounts, count_changes
+from bankfeed.db import Connection, Tenants, account, act, history, plan_for_bulk, transaction
 from bankfeed.db.account import ActedOn
 from bankfeed.db.history import Cause
 from bankfeed.db.plan import write_changes
 from bankfeed.errors import ActRefused, NotFound
 from bankfeed.model import AccountId, ActId, CustomerId, EventType, Known, TransactionId
-from bankfeed.outbox import make_event
+from bankfeed.outbox import News, tell
 from bankfeed.reconcile import Changes
 from bankfeed.reconcile.changes import ActKind
 from bankfeed.reconcile.undo import Lived
@@ -70,16 +71,17 @@ class Begun:
         )
         return act_id
 
-    async def tell(self, event_type: EventType, account_id: AccountId) -> None:
-        """Tell subscribers about an account, with what is written here."""
-        made = make_event(
-            event_type,
-            [account_id],
+    async def tell(self, event_type: EventType, account_id: AccountId, changes: Changes | None = None) -> None:
+        """Tell subscribers about an account, with what is written here; `changes` are those of its rows that are told of."""
+        counts = count_changes(changes) if changes is not None else TransactionCounts()
+        await tell(
+            self.conn,
+            self.customer_id,
+            [News(event_type=event_type, accounts=(account_id,), counts=counts)],
             client_id=self.account.client_id,
             connection_id=self.account.connection_id,
             at=self.at,
         )
-        await event.insert_events(self.conn, self.customer_id, [made])
 
 
 @asynccontextmanager

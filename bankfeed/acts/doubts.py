@@ -72,7 +72,7 @@ async def adopt(
         act_id = await _answer(begun, asked, changes, "adopted")
         await doubt.mark_accounts_moot(conn, customer_id, older, gone=younger, at=begun.at)
         await begun.tell(EventType.ACCOUNT_ADDED, older)
-        await begun.tell(EventType.TRANSACTIONS_REFRESHED, older)
+        await begun.tell(EventType.TRANSACTIONS_REFRESHED, older, changes)
         await begun.tell(EventType.BANK_ACCOUNT_DELETED, younger)
         return act_id
 

@@ -44,7 +44,7 @@ async def undo_match(
         lived = await begun.get_lived(row_id)
         changes = undo.undo_match(lived, now=begun.at, left=await _find_left(begun, lived))
         act_id = await begun.record(ActKind.UNDO_MATCH, changes, row=row_id)
-        await begun.tell(EventType.TRANSACTIONS_REFRESHED, begun.account.id)
+        await begun.tell(EventType.TRANSACTIONS_REFRESHED, begun.account.id, changes)
         return act_id
 
 
@@ -71,7 +71,7 @@ async def undo_pull(
         await pull.mark_pull_undone(conn, customer_id, pull_id, at=begun.at)
         await account.clear_balance(conn, customer_id, begun.account.id)
         await account.clear_history(conn, customer_id, begun.account.id)
-        await begun.tell(EventType.TRANSACTIONS_REFRESHED, begun.account.id)
+        await begun.tell(EventType.TRANSACTIONS_REFRESHED, begun.account.id, changes)
         return act_id
 
 

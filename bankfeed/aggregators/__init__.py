@@ -82,6 +82,10 @@ class Aggregator(Protocol):
     def is_configured(self) -> bool:
         """Tell whether this deployment has what it takes to be let in. Where it has not, nothing is asked by itself."""
 
+    @property
+    def may_automate_bank_refresh(self) -> bool:
+        """Tell whether `ask_bank_refresh` may be called without a person's click. Where not, no schedule may call it."""
+
     async def create_customer(self, username: str) -> str:
         """Return the ref of the aggregator's customer for one of our clients, creating it where there is none."""
 

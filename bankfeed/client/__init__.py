@@ -12,10 +12,12 @@ from typing import Any, Final, Self, TypeVar
 
 import msgspec
 
+from bankfeed.client.public_keys import fetch_public_keys
 from bankfeed.client.things import (
     BankAccount,
     Changes,
     Client,
+    Delivery,
     Endpoint,
     Institution,
     Refresh,
@@ -25,7 +27,7 @@ from bankfeed.client.things import (
     Transaction,
 )
 from bankfeed.client.transport import ApiError, Transport
-from bankfeed.client.webhooks import BadSignature, Event, read_webhook
+from bankfeed.client.webhooks import BadSignature, Event, TransactionCounts, read_webhook
 
 __all__ = [
     "ApiError",
@@ -34,6 +36,7 @@ __all__ = [
     "Bankfeed",
     "Changes",
     "Client",
+    "Delivery",
     "Endpoint",
     "Event",
     "Institution",
@@ -41,6 +44,8 @@ __all__ = [
     "Session",
     "SubAccount",
     "Transaction",
+    "TransactionCounts",
+    "fetch_public_keys",
     "read_webhook",
 ]
 
@@ -169,6 +174,25 @@ class Bankfeed:
         raw = await self._transport.ask("POST", "/webhook-endpoints", body=body)
         answer = msgspec.json.decode(raw)
         return msgspec.convert(answer["webhookEndpoint"], Endpoint), answer["secret"]
+
+    def deliveries(self, **filters: Any) -> AsyncIterator[Delivery]:
+        """Iterate over deliveries, newest first; filters are those of GET /deliveries, as on the wire."""
+        return self._pages("/deliveries", "deliveries", Delivery, **filters)
+
+    async def replay(self, endpoint_id: int, **which: Any) -> int:
+        """Have events delivered to an endpoint again, under their own ids; return how many were queued.
+
+        `which` is the body of POST /webhook-endpoints/{endpointId}/replay, as on the wire. It is asked batch by batch: one
+        that ends early may be asked again, and doubles nothing that waits.
+        """
+        queued: int = 0
+        going_on: dict[str, str] = {}
+        while True:
+            answer = await self.ask("POST", f"/webhook-endpoints/{endpoint_id}/replay", body=which | going_on)
+            queued += answer["replay"]["count"]
+            if answer["resumeCursor"] is None:
+                return queued
+            going_on = {"cursor": answer["resumeCursor"]}
 
     # ------------------------------------------------------------------------------------------------------------ below
 

@@ -138,3 +138,18 @@ class Endpoint(Thing):
     description: str
     state: str
     version: int
+
+
+class Delivery(Thing):
+    """One event for one endpoint: waiting, delivered or failed. `next_attempt_at` is None once it is final."""
+
+    id: int
+    endpoint_id: int
+    event_id: str
+    event_type: str
+    client_id: int | None
+    state: str
+    reason: str
+    attempts: int
+    created_at: datetime
+    next_attempt_at: datetime | None

@@ -24,6 +24,7 @@ class BankAccount:
     institution: str | None
     state: str
     status_code: int | None
+    code_repeats: int
     status_since: datetime
     own_name: str
     memo: str
@@ -75,7 +76,8 @@ async def list_bank_accounts(
     rows = await conn.fetch(
         """
         SELECT c.id, c.client_id, cl.username, cl.locked_at IS NOT NULL AS is_client_locked, c.institution_id,
-               i.name AS institution, c.state::text, c.status_code, c.status_since, c.name AS own_name, c.memo,
+               i.name AS institution, c.state::text, c.status_code,
+               greatest(c.code_repeats, c.failures) AS code_repeats, c.status_since, c.name AS own_name, c.memo,
                c.last_refresh_at, c.next_update_at, c.handled < c.requested AS is_updating,
                (SELECT count(*) FROM accounts a WHERE a.customer_id = $1 AND a.connection_id = c.id AND a.state = 'open'
                   AND a.adopted_into IS NULL AND a.deleted_at IS NULL) AS open_accounts,
@@ -103,7 +105,8 @@ async def find_bank_account(
     row = await conn.fetchrow(
         """
         SELECT c.id, c.client_id, cl.username, cl.locked_at IS NOT NULL AS is_client_locked, c.institution_id,
-               i.name AS institution, c.state::text, c.status_code, c.status_since, c.name AS own_name, c.memo,
+               i.name AS institution, c.state::text, c.status_code,
+               greatest(c.code_repeats, c.failures) AS code_repeats, c.status_since, c.name AS own_name, c.memo,
                c.last_refresh_at, c.next_update_at, c.handled < c.requested AS is_updating,
                (SELECT count(*) FROM accounts a WHERE a.customer_id = $1 AND a.connection_id = c.id AND a.state = 'open'
                   AND a.adopted_into IS NULL AND a.deleted_at IS NULL) AS open_accounts,

@@ -45,6 +45,26 @@ async def get_change_counter(conn: Connection, customer_id: CustomerId, client_i
     return ChangeCounter(**row)
 
 
+async def get_counter_before(conn: Connection, customer_id: CustomerId, client_id: ClientId) -> ChangeCounter:
+    """Return a client's counter as it was before this transaction took its first number of it, as it is where it took none.
+
+    Also of a client that was deleted. Raises NotFound where it was erased.
+    """
+    row = await conn.fetchrow(
+        """
+        SELECT CASE WHEN split_part(was.said, ':', 1) = client_id::text THEN split_part(was.said, ':', 2)::bigint
+               ELSE last_change_no END AS last_change_no, epoch
+        FROM change_counters CROSS JOIN (SELECT current_setting('app.counter_before', true) AS said) was
+        WHERE customer_id = $1 AND client_id = $2
+        """,
+        customer_id,
+        client_id,
+    )
+    if row is None:
+        raise NotFound(f"there is no client {client_id}")
+    return ChangeCounter(**row)
+
+
 async def list_changes(
     conn: Connection, customer_id: CustomerId, client_id: ClientId, *, after: int, since: int, limit: int
 ) -> Sequence[Any]:

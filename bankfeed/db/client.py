@@ -301,12 +301,15 @@ async def take_change_numbers(conn: Connection, customer_id: CustomerId, client_
     """Take `count` change numbers, locking the counter until commit; return the first of them.
 
     The lock makes numbers commit in order: who has seen number n has seen all below it. It comes last in the lock order
-    (connection, accounts by id, counter) and is held shortest.
+    (connection, accounts by id, counter) and is held shortest. The transaction keeps where its numbers of the client begin
+    (see change.get_counter_before).
     """
     last: int = await conn.fetchval(
         """
         UPDATE change_counters SET last_change_no = last_change_no + $3
-        WHERE customer_id = $1 AND client_id = $2 RETURNING last_change_no
+        WHERE customer_id = $1 AND client_id = $2
+        RETURNING last_change_no, CASE WHEN coalesce(current_setting('app.counter_before', true), '') LIKE client_id || ':%'
+            THEN '' ELSE set_config('app.counter_before', client_id || ':' || (last_change_no - $3), true) END
         """,
         customer_id,
         client_id,

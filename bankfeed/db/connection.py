@@ -6,13 +6,18 @@ from datetime import datetime
 from uuid import UUID
 
 from bankfeed.db.database import Connection
+from bankfeed.db.institution_health import BREAKER_FAILURES
 from bankfeed.errors import LeaseLost, NotFound
 from bankfeed.model import ClientId, ConnectionId, CustomerId, SourceId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """A connection that this worker may refresh: it covers `claimed`, and `failures` tries of it failed before."""
+    """A connection that this worker may refresh: it covers `claimed`, and `failures` tries of it failed before.
+
+    `institution_failures` is how many refreshes in a row failed at its institution; `institution_id` and the `time_zone` are
+    None where they are unknown.
+    """
 
     customer_id: CustomerId
     connection_id: ConnectionId
@@ -21,13 +26,17 @@ class Lease:
     claimed: int
     failures: int
     claimed_at: datetime
+    institution_id: int | None = None
+    institution_failures: int = 0
+    time_zone: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefreshTarget:
     """What a refresh needs to know of its connection.
 
-    `customer_ref` is None where the client is not enrolled. `started_at` is Postgres' clock at the reading.
+    `customer_ref` is None where the client is not enrolled. `started_at` is Postgres' clock at the reading. `code_repeats` is
+    how many refreshes in a row ended with this `status_code`.
     """
 
     client_id: ClientId
@@ -40,6 +49,15 @@ class RefreshTarget:
     institution_id: int | None
     time_zone: str | None
     started_at: datetime
+    code_repeats: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """A connection of a client that broke just now or, where not `is_broken`, was repaired."""
+
+    client_id: ClientId
+    is_broken: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,49 +174,48 @@ async def hint_repaired(conn: Connection, connections: Sequence[tuple[CustomerId
     )
 
 
-async def request_due_updates(conn: Connection, *, update_hours: int, limit: int) -> int:
-    """Ask for a refresh of connections whose next update is due, as the queue role; return how many."""
+async def request_due_updates(conn: Connection, *, update_hours: int, limit: int, now: datetime | None = None) -> int:
+    """Ask for a refresh of connections whose next update is due, as the queue role; return how many.
+
+    The end of the refresh says when the next one is; until then it is put off by `update_hours`. `now` None is Postgres'
+    clock.
+    """
     count: int = await conn.fetchval(
         """
         WITH due AS (
-            SELECT customer_id, id FROM connections WHERE next_update_at <= now() AND state <> 'closed'
+            SELECT customer_id, id FROM connections WHERE next_update_at <= coalesce($3, now()) AND state <> 'closed'
             ORDER BY next_update_at, customer_id, id LIMIT $2 FOR UPDATE SKIP LOCKED
         ), asked AS (
             UPDATE connections c SET requested = CASE WHEN handled < requested THEN requested ELSE requested + 1 END,
-                due_at = CASE WHEN handled < requested THEN due_at ELSE now() END,
-                next_update_at = now() + make_interval(hours => $1)
+                due_at = CASE WHEN handled < requested THEN due_at ELSE coalesce($3, now()) END,
+                next_update_at = coalesce($3, now()) + make_interval(hours => $1)
             FROM due WHERE c.customer_id = due.customer_id AND c.id = due.id RETURNING 1
         )
         SELECT count(*) FROM asked
         """,
         update_hours,
         limit,
+        now,
     )
     return count
 
 
-async def claim_connection(conn: Connection, *, token: UUID, lease_s: float) -> Lease | None:
-    """Claim the connection that is due the longest, as the queue role; None where nothing is due.
+async def claim_connection(
+    conn: Connection, *, token: UUID, lease_s: float, institution_slots: int = 4, now: datetime | None = None
+) -> Lease | None:
+    """Claim the connection that is due the longest of those that need not wait, as the queue role; None where none is.
 
     `requested` is copied to `claimed`: what is asked from here on causes one more refresh. A claim moves the due time to
-    the lease's end, where an abandoned one is due again. What is due of a locked client waits until it is unlocked.
+    the lease's end, where an abandoned one is due again. What is due waits while its client is locked, while
+    `institution_slots` refreshes run at its institution, and while the breaker there says so. `now` None is Postgres' clock.
     """
     row = await conn.fetchrow(
-        """
-        WITH due AS (
-            SELECT customer_id, id FROM connections c WHERE handled < requested AND due_at <= now()
-              AND NOT EXISTS (SELECT FROM clients k
-                              WHERE k.customer_id = c.customer_id AND k.id = c.client_id AND k.locked_at IS NOT NULL)
-            ORDER BY due_at, customer_id, id LIMIT 1 FOR UPDATE OF c SKIP LOCKED
-        )
-        UPDATE connections c SET claimed = requested, lease_token = $1,
-            lease_until = now() + make_interval(secs => $2), due_at = now() + make_interval(secs => $2)
-        FROM due, sources s
-        WHERE c.customer_id = due.customer_id AND c.id = due.id AND s.id = c.source_id
-        RETURNING c.customer_id, c.id AS connection_id, s.connector, c.lease_token AS token, c.claimed, c.failures, now() AS claimed_at
-        """,
+        "SELECT * FROM claim_connection($1, $2, $3, $4, $5)",
         token,
         lease_s,
+        institution_slots,
+        BREAKER_FAILURES,
+        now,
     )
     return Lease(**row) if row else None
 
@@ -242,7 +259,7 @@ async def get_refresh_target(conn: Connection, lease: Lease) -> RefreshTarget:
         SELECT c.client_id, c.source_id, c.aggregator_login_id AS login_ref,
                e.aggregator_customer_id AS customer_ref, c.state, c.status_code,
                c.repair_hinted_at IS NOT NULL AS is_repair_hinted, c.institution_id, i.time_zone,
-               clock_timestamp() AS started_at
+               clock_timestamp() AS started_at, c.code_repeats
         FROM connections c
         LEFT JOIN enrolments e
           ON e.customer_id = c.customer_id AND e.source_id = c.source_id AND e.client_id = c.client_id
@@ -273,16 +290,20 @@ async def lock_leased(conn: Connection, lease: Lease) -> datetime:
     return now
 
 
-async def mark_handled(conn: Connection, lease: Lease, *, update_hours: int) -> tuple[EndedRefresh, ...]:
+async def mark_handled(
+    conn: Connection, lease: Lease, *, next_update_at: datetime, now: datetime | None = None
+) -> tuple[EndedRefresh, ...]:
     """Finish a refresh: `claimed` is copied to `handled`, and what was asked meanwhile is due at once.
 
-    Bank refreshes whose number is handled with it are done; return these.
+    Bank refreshes whose number is handled with it are done; return these. Where nothing is asked, the next one is asked by
+    the schedule at `next_update_at`. `now` None is Postgres' clock.
     """
     rows = await conn.fetch(
         """
         WITH handled AS (
-            UPDATE connections SET handled = claimed, failures = 0, lease_token = NULL, lease_until = NULL, due_at = now(),
-                last_refresh_at = now(), next_update_at = now() + make_interval(hours => $4)
+            UPDATE connections SET handled = claimed, failures = 0, lease_token = NULL, lease_until = NULL,
+                due_at = coalesce($5, now()), last_refresh_at = coalesce($5, now()), next_update_at = $4,
+                code_repeats = CASE WHEN status_code <> 0 THEN code_repeats + 1 ELSE 0 END
             WHERE customer_id = $1 AND id = $2 AND lease_token = $3 RETURNING customer_id, id, handled
         )
         UPDATE bank_refreshes b SET state = 'done', finished_at = now(), lease_token = NULL, lease_until = NULL
@@ -293,40 +314,52 @@ async def mark_handled(conn: Connection, lease: Lease, *, update_hours: int) -> 
         lease.customer_id,
         lease.connection_id,
         lease.token,
-        update_hours,
+        next_update_at,
+        now,
     )
     return tuple(EndedRefresh(**row) for row in rows)
 
 
-async def mark_failed(conn: Connection, lease: Lease, *, delay_s: float) -> None:
+async def mark_failed(conn: Connection, lease: Lease, *, delay_s: float, now: datetime | None = None) -> None:
     """Note that a refresh failed: the work stays due, after a delay. Nothing where the lease is lost."""
     await conn.execute(
         """
         UPDATE connections SET failures = failures + 1, lease_token = NULL, lease_until = NULL,
-            due_at = now() + make_interval(secs => $4)
+            due_at = coalesce($5, now()) + make_interval(secs => $4)
         WHERE customer_id = $1 AND id = $2 AND lease_token = $3
         """,
         lease.customer_id,
         lease.connection_id,
         lease.token,
         delay_s,
+        now,
     )
 
 
 async def update_health(
     conn: Connection, lease: Lease, *, state: str, status_code: int | None, as_of: datetime | None
-) -> None:
-    """Write what the aggregation codes said of a connection; `status_since` moves only when that changes.
+) -> Turn | None:
+    """Write what the aggregation codes said of a connection; return whether it broke or was repaired by that.
 
-    An active connection is a repaired one: a hint given until `as_of` is forgotten; None forgets none. Nothing where the
-    lease is lost.
+    `status_since` moves only when that changes, and the code's repeats begin anew with another code. A connection is broken from when it needs a person, or is unsupported, until
+    it is active again, whatever is waited out in between. An active connection is a repaired one: a hint given until `as_of`
+    is forgotten; None forgets none. Nothing where the lease is lost.
     """
-    await conn.execute(
+    row = await conn.fetchrow(
         """
-        UPDATE connections SET state = $3, status_code = $4,
-            status_since = CASE WHEN (state, status_code) IS DISTINCT FROM ($3, $4) THEN now() ELSE status_since END,
-            repair_hinted_at = CASE WHEN $3 = 'active' AND repair_hinted_at <= $5 THEN NULL ELSE repair_hinted_at END
-        WHERE customer_id = $1 AND id = $2 AND lease_token = $6
+        WITH old AS (
+            SELECT customer_id, id, broken_since FROM connections
+            WHERE customer_id = $1 AND id = $2 AND lease_token = $6 FOR UPDATE
+        )
+        UPDATE connections c SET state = $3, status_code = $4,
+            status_since = CASE WHEN (c.state, c.status_code) IS DISTINCT FROM ($3, $4) THEN now() ELSE c.status_since END,
+            code_repeats = CASE WHEN c.status_code IS DISTINCT FROM $4 THEN 0 ELSE c.code_repeats END,
+            repair_hinted_at = CASE WHEN $3 = 'active' AND repair_hinted_at <= $5 THEN NULL ELSE repair_hinted_at END,
+            broken_since = CASE WHEN $3 IN ('needs_person', 'unsupported') THEN coalesce(c.broken_since, now())
+                           WHEN $3 <> 'active' THEN c.broken_since END
+        FROM old WHERE c.customer_id = $1 AND c.id = old.id
+        RETURNING c.client_id, (old.broken_since IS NULL) <> (c.broken_since IS NULL) AS has_turned,
+                  c.broken_since IS NOT NULL AS is_broken
         """,
         lease.customer_id,
         lease.connection_id,
@@ -335,6 +368,9 @@ async def update_health(
         as_of,
         lease.token,
     )
+    if row is None or not row["has_turned"]:
+        return None
+    return Turn(client_id=row["client_id"], is_broken=row["is_broken"])
 
 
 async def update_institution(conn: Connection, lease: Lease, institution_id: int) -> None:
@@ -354,7 +390,7 @@ async def close_connection_without_accounts(conn: Connection, lease: Lease) -> b
     """
     closed = await conn.fetchval(
         """
-        UPDATE connections c SET state = 'closed', status_since = now()
+        UPDATE connections c SET state = 'closed', status_since = now(), broken_since = NULL
         WHERE c.customer_id = $1 AND c.id = $2 AND c.state <> 'closed'
           AND (c.handled > 0 OR EXISTS (SELECT FROM accounts a WHERE a.customer_id = $1 AND a.connection_id = $2))
           AND NOT EXISTS (SELECT FROM accounts a WHERE a.customer_id = $1 AND a.connection_id = $2 AND a.state = 'open')
@@ -387,6 +423,17 @@ async def list_connection_lines(conn: Connection, customer_id: CustomerId, *, li
         limit,
     )
     return tuple(ConnectionLine(**row) for row in rows)
+
+
+async def find_oldest_due_s(conn: Connection) -> float:
+    """Return for how many seconds the connection that is due the longest has been due, as the queue role; 0 where none is."""
+    seconds: float | None = await conn.fetchval(
+        """
+        SELECT extract(epoch FROM now() - due_at)::float8 FROM connections WHERE handled < requested AND due_at <= now()
+        ORDER BY due_at, customer_id, id LIMIT 1
+        """
+    )
+    return seconds or 0.0
 
 
 async def count_due_connections(conn: Connection) -> int:

@@ -109,8 +109,9 @@ async def mark_connections_deleted(
     """Close and delete connections: nothing waits for them any more, and a refresh under way has lost its lease."""
     await conn.execute(
         """
-        UPDATE connections SET state = 'closed', status_since = now(), deleted_at = now(), handled = requested,
-            claimed = requested, lease_token = NULL, lease_until = NULL, next_update_at = NULL, version = version + 1
+        UPDATE connections SET state = 'closed', status_since = now(), broken_since = NULL, deleted_at = now(),
+            handled = requested, claimed = requested, lease_token = NULL, lease_until = NULL, next_update_at = NULL,
+            version = version + 1
         WHERE customer_id = $1 AND id = ANY ($2::bigint[]) AND deleted_at IS NULL
         """,
         customer_id,

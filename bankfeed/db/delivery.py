@@ -1,22 +1,58 @@
-"""Deliveries: one event for one endpoint. What waits lives in delivery_queue, claimed by lease; what ended, in deliveries."""
+"""Deliveries: one event for one endpoint. What waits lives in delivery_queue, claimed by lease; what ended, in deliveries.
 
-from collections.abc import Sequence
+A lane is an endpoint with something that is due. Claims and records are two functions of the schema, because they go over
+many customers at once: the queue role gets what it has a lease for, and can end nothing else.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from bankfeed.db.database import Connection
-from bankfeed.model import CustomerId, DeliveryId, EndpointId
+from bankfeed.model import BodyFormat, CustomerId, DeliveryId, EndpointId, EventType
 
-ENDPOINT_DELETED = "the endpoint was deleted"
+ENDPOINT_DELETED: Final = "the endpoint was deleted"
+ENDPOINT_ENABLED: Final = "discarded when the endpoint was enabled again"
+BREAKER_FAILURES: Final = 10
+"""Failures in a row from which on an endpoint gets one attempt at a time, with pauses between."""
+HEAD_ROWS: Final = 500
+MOST_LANES: Final = 1_000
+MOST_COUNTED: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lanes:
+    """Endpoints with something due, as (customer, endpoint); more may be due elsewhere where `is_partial`."""
+
+    customer_ids: list[CustomerId]
+    endpoint_ids: list[EndpointId]
+    is_partial: bool = False
+
+    @property
+    def last(self) -> tuple[int, int]:
+        """Return the last one: what a later look begins behind."""
+        return self.customer_ids[-1], self.endpoint_ids[-1]
+
+    def go_round(self, after: tuple[int, int], size: int) -> Iterator["Lanes"]:
+        """Part them, some at a time, in their order, beginning behind `after`: a turn for each."""
+        pairs = sorted(zip(self.customer_ids, self.endpoint_ids, strict=True))
+        begin = bisect_right(pairs, after)
+        turned = pairs[begin:] + pairs[:begin]
+        for first in range(0, len(turned), size):
+            some = turned[first : first + size]
+            yield Lanes(customer_ids=[pair[0] for pair in some], endpoint_ids=[pair[1] for pair in some])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedDelivery:
-    """A delivery that this worker may attempt. `attempts` were made before; `first_attempt_at` is committed already.
+    """A delivery that this worker may attempt, and what to send where. The secrets and the headers are sealed.
 
-    `is_by_hand`: a person asked for this attempt, which is beside the schedule's; `extra_attempts` of those were made.
-    `claimed_at` is Postgres' clock too: the moment to ask the schedule about, whatever this process's clock says.
+    `attempts` were made before; `first_attempt_at` is committed already. `is_by_hand`: a person asked for this attempt,
+    which is beside the schedule's; `extra_attempts` of those were made. `claimed_at` is Postgres' clock too: the moment to
+    ask the schedule about, whatever this process's clock says. `retry_schedule` None is the documented one.
     """
 
     customer_id: CustomerId
@@ -25,15 +61,23 @@ class ClaimedDelivery:
     outbox_id: int
     created_at: datetime
     attempts: int
+    extra_attempts: int
+    is_by_hand: bool
     first_attempt_at: datetime
     claimed_at: datetime
-    extra_attempts: int = 0
-    is_by_hand: bool = False
-
-    @property
-    def is_first(self) -> bool:
-        """Tell whether the schedule begins with this claim: no earlier one may have come to its call."""
-        return self.first_attempt_at == self.claimed_at
+    event_id: UUID
+    event_type: EventType
+    body: bytes = field(repr=False)
+    url: str = field(repr=False)
+    secret: str = field(repr=False)
+    signing_key: str = field(repr=False)
+    previous_secret: str | None = field(repr=False)
+    previous_signing_key: str | None = field(repr=False)
+    headers: str = field(repr=False)
+    body_format: BodyFormat
+    jitter_percent: int
+    retry_schedule: Sequence[int] | None
+    is_disabled_by_gone: bool
 
     @property
     def attempt_no(self) -> int:
@@ -47,204 +91,220 @@ class ClaimedDelivery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parcel:
-    """What an attempt sends, and where to. `previous_secret` signs too while a rotated one overlaps, else None."""
-
-    delivery_id: DeliveryId
-    event_id: UUID
-    event_type: str
-    body: bytes = field(repr=False)
-    url: str = field(repr=False)
-    secret: str = field(repr=False)
-    is_endpoint_active: bool
-    previous_secret: str | None = field(default=None, repr=False)
-    is_endpoint_deleted: bool = False
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """List the secrets that sign, the current one first."""
-        return (self.secret,) if self.previous_secret is None else (self.secret, self.previous_secret)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """How one HTTP try ended: with a status, or with an error. `answer` is the first part of the body."""
+    """How one HTTP try ended: with a status, or with an error. `answer` is the first part of the body.
+
+    `pause_s` is how long the receiver asked to be left alone (Retry-After), None where it did not.
+    """
 
     started_at: datetime
     duration_ms: int
     status: int | None
     error: str = ""
     answer: str = ""
+    pause_s: float | None = None
+
+    @property
+    def is_success(self) -> bool:
+        """Tell whether the receiver took it: 2xx, and nothing else."""
+        return self.status is not None and 200 <= self.status < 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a claimed delivery. `attempt` None: there was none.
+
+    `state` is delivered, failed, later (due at `due_at`) or given_back (as if it had not been claimed, due at once where
+    `due_at` is None). From `urgent_at` on nothing holds it back. `pause_until`: until when its endpoint gets nothing.
+    """
+
+    claimed: ClaimedDelivery
+    token: UUID
+    state: str
+    attempt: Attempt | None = None
+    due_at: datetime | None = None
+    urgent_at: datetime | None = None
+    pause_until: datetime | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """How an endpoint takes its deliveries: failures in a row, and since when; none and None where the last one came well."""
+
+    customer_id: CustomerId
+    endpoint_id: EndpointId
+    failures: int
+    failing_since: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxState:
-    """How much waits. `oldest_due_age_s` is 0 where nothing is due."""
+    """How much waits, each counted up to 100,000. `oldest_due_age_s` is 0 where nothing is due."""
 
     due: int
     later: int
     oldest_due_age_s: float
 
 
-async def claim_deliveries(
-    conn: Connection, *, token: UUID, lease_s: float, limit: int, now: datetime | None = None
-) -> tuple[ClaimedDelivery, ...]:
-    """Claim due deliveries, the longest due first, as the queue role.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerState:
+    """How many endpoints are paused (they asked for it), have an open breaker, or are being tried again."""
 
-    The first claim commits `first_attempt_at`, before any HTTP call: the schedule counts from it. A claim moves the due
-    time to the lease's end, where an abandoned one is due again. `now` None is Postgres' clock.
+    throttled: int
+    open: int
+    half_open: int
+
+
+async def find_due_lanes(
+    conn: Connection, *, after: tuple[int, int] = (0, 0), now: datetime | None = None
+) -> Lanes | None:
+    """Find endpoints with something due, as the queue role; None where nothing is. `now` None is Postgres' clock.
+
+    What has been due longest says it as a rule. Where one endpoint's backlog fills that view, the index is skipped through
+    from endpoint to endpoint instead, beginning behind `after`: a dead endpoint's million rows hide nobody.
     """
     rows = await conn.fetch(
         """
-        WITH due AS (
-            SELECT customer_id, delivery_id FROM delivery_queue WHERE due_at <= coalesce($4, now())
-            ORDER BY due_at, customer_id, delivery_id LIMIT $3 FOR UPDATE SKIP LOCKED
-        )
-        UPDATE delivery_queue q SET lease_token = $1, lease_until = coalesce($4, now()) + make_interval(secs => $2),
-            due_at = coalesce($4, now()) + make_interval(secs => $2),
-            first_attempt_at = coalesce(q.first_attempt_at, $4, now())
-        FROM due WHERE q.customer_id = due.customer_id AND q.delivery_id = due.delivery_id
-        RETURNING q.customer_id, q.delivery_id, q.endpoint_id, q.outbox_id, q.created_at, q.attempts, q.first_attempt_at,
-                  coalesce($4, now()) AS claimed_at, q.extra_attempts, q.is_by_hand
+        SELECT customer_id, endpoint_id, count(*) AS n FROM (
+            SELECT customer_id, endpoint_id FROM delivery_queue WHERE due_at <= coalesce($1, now())
+            ORDER BY due_at LIMIT $2
+        ) head GROUP BY customer_id, endpoint_id
         """,
+        now,
+        HEAD_ROWS,
+    )
+    if not rows:
+        return None
+    if sum(row["n"] for row in rows) == HEAD_ROWS:
+        rows = await _skip_through(conn, after, now) or rows
+    return Lanes(
+        customer_ids=[row["customer_id"] for row in rows],
+        endpoint_ids=[row["endpoint_id"] for row in rows],
+        is_partial=len(rows) >= MOST_LANES,
+    )
+
+
+async def _skip_through(conn: Connection, after: tuple[int, int], now: datetime | None) -> Sequence[dict[str, int]]:
+    """List due lanes behind `after` and, where there is room, those before it."""
+    rows: Sequence[dict[str, int]] = await conn.fetch(
+        """
+        WITH RECURSIVE lane AS (
+            (SELECT customer_id, endpoint_id, due_at, 1 AS n FROM delivery_queue
+             WHERE (customer_id, endpoint_id) > ($1::bigint, $2::bigint) ORDER BY customer_id, endpoint_id, due_at LIMIT 1)
+            UNION ALL
+            SELECT next.customer_id, next.endpoint_id, next.due_at, lane.n + 1 FROM lane CROSS JOIN LATERAL (
+                SELECT q.customer_id, q.endpoint_id, q.due_at FROM delivery_queue q
+                WHERE (q.customer_id, q.endpoint_id) > (lane.customer_id, lane.endpoint_id)
+                ORDER BY q.customer_id, q.endpoint_id, q.due_at LIMIT 1
+            ) next WHERE lane.n < $4::int
+        )
+        SELECT customer_id, endpoint_id FROM lane WHERE due_at <= coalesce($3, now())
+        """,
+        *after,
+        now,
+        MOST_LANES,
+    )
+    if len(rows) < MOST_LANES and after != (0, 0):
+        before = await _skip_through(conn, (0, 0), now)
+        seen = {(row["customer_id"], row["endpoint_id"]) for row in rows}
+        rows = [*rows, *(row for row in before if (row["customer_id"], row["endpoint_id"]) not in seen)]
+    return rows
+
+
+async def claim_deliveries(
+    conn: Connection, lanes: Lanes, *, token: UUID, lease_s: float, limit: int, now: datetime | None = None
+) -> tuple[ClaimedDelivery, ...]:
+    """Claim due deliveries of these endpoints, a round of each before a second of any, as the queue role.
+
+    The first claim commits `first_attempt_at`, before any HTTP call: the schedule counts from it. A claim moves the due
+    time to the lease's end, where an abandoned one is due again. Fewer than `limit` come where slots, breakers, pauses and
+    rates leave no more. `now` None is Postgres' clock.
+    """
+    rows = await conn.fetch(
+        "SELECT * FROM claim_deliveries($1, $2, $3, $4, $5, $6, $7)",
         token,
         lease_s,
         limit,
+        lanes.customer_ids,
+        lanes.endpoint_ids,
+        BREAKER_FAILURES,
         now,
     )
-    return tuple(ClaimedDelivery(**row) for row in rows)
+    return tuple(
+        ClaimedDelivery(
+            **dict(row) | {"event_type": EventType(row["event_type"]), "body_format": BodyFormat(row["body_format"])}
+        )
+        for row in rows
+    )
 
 
-async def list_parcels(
-    conn: Connection, customer_id: CustomerId, claimed: Sequence[ClaimedDelivery]
-) -> tuple[Parcel, ...]:
-    """Read what to send for one customer's claimed deliveries, in one statement."""
+async def find_next_due_s(conn: Connection) -> float | None:
+    """Return in how many seconds the next delivery is due, as the queue role; None where none waits for its time.
+
+    Right after a claim 0 or less is one that was held back: by slots, breaker, pause, rate, or a disabled endpoint.
+    """
+    seconds: float | None = await conn.fetchval(
+        """
+        SELECT extract(epoch FROM due_at - now())::float8 FROM delivery_queue WHERE due_at < 'infinity'
+        ORDER BY due_at LIMIT 1
+        """
+    )
+    return seconds
+
+
+async def record_outcomes(
+    conn: Connection, outcomes: Sequence[Outcome], *, now: datetime | None = None
+) -> tuple[Health, ...]:
+    """Record attempts and what became of their deliveries, in one statement, as the queue role.
+
+    What another worker has the lease of now is left alone. Returns the endpoints whose health moved. `now` None is
+    Postgres' clock.
+    """
+    attempts = [outcome.attempt for outcome in outcomes]
     rows = await conn.fetch(
         """
-        SELECT u.delivery_id, e.event_id, e.event_type, e.body, p.url, p.secret, p.state = 'active' AS is_endpoint_active,
-               CASE WHEN p.previous_secret_until > now() THEN p.previous_secret END AS previous_secret,
-               p.deleted_at IS NOT NULL AS is_endpoint_deleted
-        FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::timestamptz[])
-             AS u (delivery_id, endpoint_id, outbox_id, created_at)
-        JOIN events e ON e.customer_id = $1 AND e.id = u.outbox_id AND e.created_at = u.created_at
-        JOIN endpoints p ON p.customer_id = $1 AND p.id = u.endpoint_id
-        ORDER BY u.delivery_id
+        SELECT * FROM record_attempts($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
         """,
-        customer_id,
-        [delivery.delivery_id for delivery in claimed],
-        [delivery.endpoint_id for delivery in claimed],
-        [delivery.outbox_id for delivery in claimed],
-        [delivery.created_at for delivery in claimed],
-    )
-    return tuple(Parcel(**row) for row in rows)
-
-
-async def mark_delivered(
-    conn: Connection, delivery: ClaimedDelivery, attempt: Attempt, *, token: UUID, now: datetime | None = None
-) -> bool:
-    """Record the attempt that succeeded; the delivery is final. False where the lease went to another worker."""
-    return await _finish(conn, delivery, token, "delivered", now, attempt, "")
-
-
-async def mark_failed(
-    conn: Connection,
-    delivery: ClaimedDelivery,
-    attempt: Attempt | None,
-    *,
-    token: UUID,
-    reason: str = "",
-    now: datetime | None = None,
-) -> bool:
-    """Record the last attempt, or that there will be none and for what `reason`; the delivery is final.
-
-    A delivery that was never attempted ends without `first_attempt_at`. False where the lease went to another worker.
-    """
-    return await _finish(conn, delivery, token, "failed", now, attempt, reason)
-
-
-async def _finish(
-    conn: Connection,
-    delivery: ClaimedDelivery,
-    token: UUID,
-    state: str,
-    now: datetime | None,
-    attempt: Attempt | None,
-    reason: str,
-) -> bool:
-    gone = await conn.fetchval(
-        """
-        WITH gone AS (
-            DELETE FROM delivery_queue WHERE customer_id = $1 AND delivery_id = $2 AND lease_token = $3
-            RETURNING first_attempt_at, created_at
-        )
-        UPDATE deliveries d SET state = $4, first_attempt_at = nullif(gone.first_attempt_at, $6),
-            finished_at = coalesce($5, now()), reason = $7
-        FROM gone WHERE d.customer_id = $1 AND d.id = $2 AND d.created_at = gone.created_at AND d.state = 'waiting'
-        RETURNING true
-        """,
-        delivery.customer_id,
-        delivery.delivery_id,
-        token,
-        state,
+        [outcome.claimed.customer_id for outcome in outcomes],
+        [outcome.claimed.delivery_id for outcome in outcomes],
+        [outcome.token for outcome in outcomes],
+        [outcome.state for outcome in outcomes],
+        [outcome.due_at for outcome in outcomes],
+        [outcome.urgent_at for outcome in outcomes],
+        [outcome.claimed.attempts if outcome.attempt is None else outcome.claimed.slots_used for outcome in outcomes],
+        [
+            outcome.claimed.extra_attempts + (outcome.claimed.is_by_hand and outcome.attempt is not None)
+            for outcome in outcomes
+        ],
+        [outcome.claimed.claimed_at for outcome in outcomes],
+        [None if outcome.attempt is None else outcome.claimed.attempt_no for outcome in outcomes],
+        [attempt and attempt.started_at for attempt in attempts],
+        [attempt and attempt.duration_ms for attempt in attempts],
+        [attempt and attempt.status for attempt in attempts],
+        [attempt and attempt.error for attempt in attempts],
+        [attempt and attempt.answer for attempt in attempts],
+        [outcome.reason for outcome in outcomes],
+        [outcome.pause_until for outcome in outcomes],
+        BREAKER_FAILURES,
         now,
-        delivery.claimed_at if attempt is None else None,
-        reason,
     )
-    if gone and attempt is not None:
-        await _insert_attempt(conn, delivery, attempt)
-    return bool(gone)
+    return tuple(Health(**row) for row in rows)
 
 
-async def mark_waiting(
-    conn: Connection, delivery: ClaimedDelivery, attempt: Attempt, *, token: UUID, due_at: datetime
-) -> bool:
-    """Record an attempt that failed and when the next one is due; False where the lease went to another worker."""
-    kept = await conn.fetchval(
-        """
-        UPDATE delivery_queue SET lease_token = NULL, lease_until = NULL, due_at = $4, attempts = $5,
-            extra_attempts = $6, is_by_hand = false
-        WHERE customer_id = $1 AND delivery_id = $2 AND lease_token = $3 RETURNING true
-        """,
-        delivery.customer_id,
-        delivery.delivery_id,
-        token,
-        due_at,
-        delivery.slots_used,
-        delivery.extra_attempts + delivery.is_by_hand,
-    )
-    if kept:
-        await _insert_attempt(conn, delivery, attempt)
-    return bool(kept)
+async def end_overdue_deliveries(conn: Connection, *, limit: int, now: datetime | None = None) -> int:
+    """Fail some of what will not be attempted any more, as the queue role; return how many, fewer than `limit` at the end.
 
-
-async def give_back(
-    conn: Connection, delivery: ClaimedDelivery, *, token: UUID, due_at: datetime | None = None
-) -> None:
-    """Give a delivery back without an attempt, as the queue role; due at `due_at`, None is at once. Safe to repeat.
-
-    A schedule that would have begun with this claim has not begun: `first_attempt_at` is taken back.
+    That is what is over by its schedule, waits for a deleted endpoint, or has waited three days for a disabled one.
     """
-    await conn.execute(
-        """
-        UPDATE delivery_queue SET lease_token = NULL, lease_until = NULL, due_at = coalesce($4, now()),
-            first_attempt_at = nullif(first_attempt_at, $5)
-        WHERE customer_id = $1 AND delivery_id = $2 AND lease_token = $3
-        """,
-        delivery.customer_id,
-        delivery.delivery_id,
-        token,
-        due_at,
-        delivery.claimed_at,
-    )
+    count: int = await conn.fetchval("SELECT end_overdue_deliveries($1, $2)", limit, now)
+    return count
 
 
 async def end_deliveries(
     conn: Connection, customer_id: CustomerId, endpoint_id: EndpointId, *, limit: int, reason: str
 ) -> int:
-    """Fail deliveries of an endpoint that wait and are not being attempted, the oldest first; return how many.
-
-    Where more than `limit` wait, one of those left is made due at once: whoever claims it goes on.
-    """
+    """Fail deliveries of an endpoint that wait and are not being attempted, the oldest first; return how many."""
     ended: int = await conn.fetchval(
         """
         WITH gone AS (
@@ -266,51 +326,32 @@ async def end_deliveries(
         limit,
         reason,
     )
-    if ended == limit:
-        await _hurry_one(conn, customer_id, endpoint_id)
     return ended
 
 
-async def _hurry_one(conn: Connection, customer_id: CustomerId, endpoint_id: EndpointId) -> None:
-    await conn.execute(
-        """
-        UPDATE delivery_queue SET due_at = now() WHERE customer_id = $1 AND delivery_id IN (
-            SELECT delivery_id FROM delivery_queue
-            WHERE customer_id = $1 AND endpoint_id = $2 AND (lease_until IS NULL OR lease_until < now())
-            ORDER BY outbox_id, delivery_id LIMIT 1 FOR UPDATE SKIP LOCKED)
-        """,
-        customer_id,
-        endpoint_id,
-    )
-
-
-async def _insert_attempt(conn: Connection, delivery: ClaimedDelivery, attempt: Attempt) -> None:
-    await conn.execute(
-        """
-        INSERT INTO attempts (customer_id, delivery_id, attempt_no, started_at, delivery_created_at, duration_ms, status,
-                              error, answer)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-        """,
-        delivery.customer_id,
-        delivery.delivery_id,
-        delivery.attempt_no,
-        attempt.started_at,
-        delivery.created_at,
-        attempt.duration_ms,
-        attempt.status,
-        attempt.error,
-        attempt.answer,
-    )
-
-
 async def get_outbox_state(conn: Connection) -> OutboxState:
-    """Count what waits, as the queue role."""
+    """Count what waits, as the queue role, in time that does not grow with it."""
     row = await conn.fetchrow(
         """
-        SELECT count(*) FILTER (WHERE due_at <= now()) AS due, count(*) FILTER (WHERE due_at > now()) AS later,
-               coalesce(extract(epoch FROM now() - min(due_at) FILTER (WHERE due_at <= now())), 0)::float8
-                   AS oldest_due_age_s
-        FROM delivery_queue
-        """
+        SELECT (SELECT count(*) FROM (SELECT FROM delivery_queue WHERE due_at <= now() ORDER BY due_at LIMIT $1) due) AS due,
+               (SELECT count(*) FROM (SELECT FROM delivery_queue WHERE due_at > now() ORDER BY due_at LIMIT $1) later) AS later,
+               coalesce((SELECT extract(epoch FROM now() - due_at)::float8 FROM delivery_queue WHERE due_at <= now()
+                         ORDER BY due_at LIMIT 1), 0) AS oldest_due_age_s
+        """,
+        MOST_COUNTED,
     )
     return OutboxState(**row)
+
+
+async def get_breaker_state(conn: Connection) -> BreakerState:
+    """Count the endpoints that are not simply delivered to, as the queue role."""
+    row = await conn.fetchrow(
+        """
+        SELECT count(*) FILTER (WHERE failures < $1 AND blocked_until > now()) AS throttled,
+               count(*) FILTER (WHERE failures >= $1 AND blocked_until > now()) AS open,
+               count(*) FILTER (WHERE failures >= $1 AND blocked_until <= now()) AS half_open
+        FROM endpoint_health
+        """,
+        BREAKER_FAILURES,
+    )
+    return BreakerState(**row)

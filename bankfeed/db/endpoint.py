@@ -1,24 +1,77 @@
-"""Endpoints: subscribers' URLs."""
+"""Endpoints: subscribers' URLs, what each asks for, and how it stands. Secrets come and go sealed (bankfeed/endpoints.py)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from bankfeed.db.database import Connection
 from bankfeed.errors import NotFound
-from bankfeed.model import CustomerId, EndpointId, EventType
+from bankfeed.model import DOCUMENTED_EVENTS, BodyFormat, CustomerId, EndpointId, EventType
+
+MAX_REASON_CHARS: Final = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscription:
+    """What a subscriber asks for.
+
+    `client_ids`, `account_ids` and `institution_ids` bound what it hears of, None is all. `slots` is how many attempts run
+    at once, `rate_per_s` how many begin in a second. `retry_schedule` is in seconds after the first attempt, None is the
+    documented one. `is_disabled_by_gone`: an answer of 410 disables it.
+    """
+
+    url: str = field(repr=False)
+    event_types: tuple[EventType, ...] = DOCUMENTED_EVENTS
+    description: str = ""
+    client_ids: tuple[int, ...] | None = None
+    account_ids: tuple[int, ...] | None = None
+    institution_ids: tuple[int, ...] | None = None
+    body_format: BodyFormat = BodyFormat.STANDARD
+    slots: int = 10
+    rate_per_s: int | None = None
+    is_ordered: bool = False
+    jitter_percent: int = 0
+    retry_schedule: tuple[int, ...] | None = None
+    is_disabled_by_gone: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedKeys:
+    """What signs: the secret and the private key as they are stored, sealed, and the public key as it is shown."""
+
+    secret: str = field(repr=False)
+    signing_key: str = field(repr=False)
+    public_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedHeaders:
+    """Headers that a subscriber asks for: a sealed JSON object of name to value, "" where there are none, and the names."""
+
+    sealed: str = field(default="", repr=False)
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """An endpoint that was not deleted, without its secrets. `previous_secret_until` is None where one secret signs."""
+    """An endpoint that was not deleted, without its secrets.
+
+    `state_since` is when it became active or disabled, `throttled_until` until when an active one gets nothing. `failures`
+    are in a row, since `failing_since`. `public_keys` sign now, the current one first. `previous_secret_until` is None where
+    one secret signs.
+    """
 
     id: EndpointId
-    url: str = field(repr=False)
-    event_types: tuple[EventType, ...]
-    description: str
+    subscription: Subscription
+    header_names: tuple[str, ...]
     state: str
+    state_reason: str
+    state_since: datetime
+    throttled_until: datetime | None
+    failures: int
+    failing_since: datetime | None
+    public_keys: tuple[str, ...]
     previous_secret_until: datetime | None
     created_at: datetime
     version: int
@@ -28,27 +81,34 @@ class Endpoint:
         """Tell whether events are delivered to it."""
         return self.state == "active"
 
+    @property
+    def event_types(self) -> tuple[EventType, ...]:
+        """List the events that it gets."""
+        return self.subscription.event_types
+
 
 async def insert_endpoint(
-    conn: Connection,
-    customer_id: CustomerId,
-    *,
-    url: str,
-    secret: str,
-    event_types: Sequence[EventType],
-    description: str,
+    conn: Connection, customer_id: CustomerId, subscription: Subscription, *, keys: SealedKeys, headers: SealedHeaders
 ) -> EndpointId:
-    """Add an active endpoint."""
+    """Add an active endpoint, of which nothing is known yet."""
     endpoint_id: EndpointId = await conn.fetchval(
         """
-        INSERT INTO endpoints (customer_id, url, secret, event_types, description)
-        VALUES ($1, $2, $3, $4::event_type[], $5) RETURNING id
+        WITH endpoint AS (
+            INSERT INTO endpoints (customer_id, secret, signing_key, public_key, headers, header_names, url, event_types,
+                description, client_ids, account_ids, institution_ids, body_format, slots, rate_per_s, is_ordered,
+                jitter_percent, retry_schedule, is_disabled_by_gone)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8::text[]::event_type[], $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+            RETURNING customer_id, id
+        )
+        INSERT INTO endpoint_health (customer_id, endpoint_id) SELECT customer_id, id FROM endpoint RETURNING endpoint_id
         """,
         customer_id,
-        url,
-        secret,
-        list(event_types),
-        description,
+        keys.secret,
+        keys.signing_key,
+        keys.public_key,
+        headers.sealed,
+        headers.names,
+        *_values(subscription),
     )
     return endpoint_id
 
@@ -65,19 +125,6 @@ async def find_endpoint_by_description(
         description,
     )
     return endpoint_id
-
-
-async def update_endpoint(
-    conn: Connection, customer_id: CustomerId, endpoint_id: EndpointId, *, url: str, secret: str
-) -> None:
-    """Give an endpoint another URL and secret."""
-    await conn.execute(
-        "UPDATE endpoints SET url = $3, secret = $4 WHERE customer_id = $1 AND id = $2",
-        customer_id,
-        endpoint_id,
-        url,
-        secret,
-    )
 
 
 async def lock_endpoints(conn: Connection, customer_id: CustomerId) -> None:
@@ -99,33 +146,66 @@ async def list_endpoints(
     """List endpoints of ids above `after`, the oldest first."""
     rows = await conn.fetch(
         """
-        SELECT id, url, event_types::text[] AS event_types, description, state,
-               CASE WHEN previous_secret_until > now() THEN previous_secret_until END AS previous_secret_until, created_at,
-               version
-        FROM endpoints WHERE customer_id = $1 AND id > $2 AND deleted_at IS NULL ORDER BY id LIMIT $3
+        SELECT p.id, p.url, p.event_types::text[] AS event_types, p.description, p.client_ids, p.account_ids,
+               p.institution_ids, p.body_format, p.slots, p.rate_per_s, p.is_ordered, p.jitter_percent, p.retry_schedule,
+               p.is_disabled_by_gone, p.header_names, p.state, p.state_reason, p.state_since,
+               CASE WHEN p.state = 'active' AND h.blocked_until > now() THEN h.blocked_until END AS throttled_until,
+               h.failures, h.failing_since,
+               CASE WHEN p.previous_secret_until > now() THEN ARRAY[p.public_key, p.previous_public_key]
+                    ELSE ARRAY[p.public_key] END AS public_keys,
+               CASE WHEN p.previous_secret_until > now() THEN p.previous_secret_until END AS previous_secret_until,
+               p.created_at, p.version
+        FROM endpoints p JOIN endpoint_health h ON h.customer_id = $1 AND h.endpoint_id = p.id
+        WHERE p.customer_id = $1 AND p.id > $2 AND p.deleted_at IS NULL ORDER BY p.id LIMIT $3
         """,
         customer_id,
         after,
         limit,
     )
-    return tuple(_read_endpoint(row) for row in rows)
+    return tuple(_read_endpoint(dict(row)) for row in rows)
 
 
 async def get_endpoint(conn: Connection, customer_id: CustomerId, endpoint_id: EndpointId) -> Endpoint:
     """Return one endpoint. Raises NotFound, also where it was deleted."""
+    found = await list_endpoints(conn, customer_id, after=endpoint_id - 1, limit=1)
+    if not found or found[0].id != endpoint_id:
+        raise NotFound(f"there is no webhook endpoint {endpoint_id}")
+    return found[0]
+
+
+async def find_unknown_ids(
+    conn: Connection, customer_id: CustomerId, *, client_ids: Sequence[int], account_ids: Sequence[int]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return those clients, and those accounts, that are not the customer's. What was deleted is not."""
     row = await conn.fetchrow(
         """
-        SELECT id, url, event_types::text[] AS event_types, description, state,
-               CASE WHEN previous_secret_until > now() THEN previous_secret_until END AS previous_secret_until, created_at,
-               version
-        FROM endpoints WHERE customer_id = $1 AND id = $2 AND deleted_at IS NULL
+        SELECT ARRAY(SELECT u FROM unnest($2::bigint[]) AS u WHERE NOT EXISTS (
+                   SELECT FROM clients c WHERE c.customer_id = $1 AND c.id = u AND c.deleted_at IS NULL) ORDER BY u),
+               ARRAY(SELECT u FROM unnest($3::bigint[]) AS u WHERE NOT EXISTS (
+                   SELECT FROM accounts a WHERE a.customer_id = $1 AND a.id = u AND a.adopted_into IS NULL
+                   AND a.deleted_at IS NULL) ORDER BY u)
+        """,
+        customer_id,
+        client_ids,
+        account_ids,
+    )
+    return tuple(row[0]), tuple(row[1])
+
+
+async def count_backlog(conn: Connection, customer_id: CustomerId, endpoint_id: EndpointId, *, most: int) -> int:
+    """Count the deliveries that wait for an endpoint and are not being attempted, up to `most`."""
+    count: int = await conn.fetchval(
+        """
+        SELECT count(*) FROM (
+            SELECT FROM delivery_queue
+            WHERE customer_id = $1 AND endpoint_id = $2 AND (lease_until IS NULL OR lease_until < now())
+            ORDER BY outbox_id, delivery_id LIMIT $3) waiting
         """,
         customer_id,
         endpoint_id,
+        most,
     )
-    if row is None:
-        raise NotFound(f"there is no webhook endpoint {endpoint_id}")
-    return _read_endpoint(row)
+    return count
 
 
 async def is_known(conn: Connection, customer_id: CustomerId, endpoint_id: EndpointId) -> bool:
@@ -145,80 +225,109 @@ async def lock_endpoint(conn: Connection, customer_id: CustomerId, endpoint_id: 
 
 
 async def update_subscription(
-    conn: Connection,
-    customer_id: CustomerId,
-    endpoint_id: EndpointId,
-    *,
-    version: int | None,
-    url: str | None,
-    event_types: Sequence[EventType] | None,
-    description: str | None,
-) -> bool:
-    """Change what is given, None leaves as it is; False where there is no such endpoint, or not of that version."""
-    updated = await conn.fetchval(
-        """
-        UPDATE endpoints SET url = coalesce($4, url), event_types = coalesce($5::event_type[], event_types),
-            description = coalesce($6, description), version = version + 1
-        WHERE customer_id = $1 AND id = $2 AND deleted_at IS NULL AND version = coalesce($3, version) RETURNING true
-        """,
-        customer_id,
-        endpoint_id,
-        version,
-        url,
-        None if event_types is None else list(event_types),
-        description,
-    )
-    return bool(updated)
-
-
-async def mark_state(conn: Connection, customer_id: CustomerId, endpoint_id: EndpointId, *, state: str) -> None:
-    """Make an endpoint active or disabled. Safe to repeat."""
+    conn: Connection, customer_id: CustomerId, endpoint_id: EndpointId, subscription: Subscription
+) -> None:
+    """Let an endpoint ask for this from now on. The caller has it locked. Safe to repeat."""
     await conn.execute(
         """
-        UPDATE endpoints SET state = $3, version = version + 1
-        WHERE customer_id = $1 AND id = $2 AND deleted_at IS NULL AND state <> $3
+        UPDATE endpoints SET url = $3, event_types = $4::text[]::event_type[], description = $5, client_ids = $6,
+            account_ids = $7, institution_ids = $8, body_format = $9, slots = $10, rate_per_s = $11, is_ordered = $12,
+            jitter_percent = $13, retry_schedule = $14, is_disabled_by_gone = $15, version = version + 1
+        WHERE customer_id = $1 AND id = $2 AND deleted_at IS NULL
         """,
         customer_id,
         endpoint_id,
-        state,
+        *_values(subscription),
     )
 
 
-async def rotate_secret(
-    conn: Connection,
-    customer_id: CustomerId,
-    endpoint_id: EndpointId,
-    *,
-    secret: str,
-    overlap_hours: int,
-    version: int | None,
-) -> bool:
-    """Give an endpoint another secret; the one before signs too for that long, and none before that.
-
-    False where there is no such endpoint, or not of that version.
-    """
-    rotated = await conn.fetchval(
+async def update_headers(
+    conn: Connection, customer_id: CustomerId, endpoint_id: EndpointId, headers: SealedHeaders
+) -> None:
+    """Give an endpoint other headers in the place of those that it has. Safe to repeat."""
+    await conn.execute(
         """
-        UPDATE endpoints SET secret = $3, previous_secret = CASE WHEN $4::int > 0 THEN secret END,
-            previous_secret_until = CASE WHEN $4::int > 0 THEN now() + make_interval(hours => $4::int) END,
-            version = version + 1
-        WHERE customer_id = $1 AND id = $2 AND deleted_at IS NULL AND version = coalesce($5, version) RETURNING true
+        UPDATE endpoints SET headers = $3, header_names = $4 WHERE customer_id = $1 AND id = $2 AND deleted_at IS NULL
         """,
         customer_id,
         endpoint_id,
-        secret,
+        headers.sealed,
+        headers.names,
+    )
+
+
+async def disable_endpoint(conn: Connection, customer_id: CustomerId, endpoint_id: EndpointId, *, reason: str) -> bool:
+    """Deliver nothing to an endpoint from now on. False where it was not active."""
+    disabled = await conn.fetchval(
+        """
+        UPDATE endpoints SET state = 'disabled', state_reason = $3, state_since = now(), version = version + 1
+        WHERE customer_id = $1 AND id = $2 AND state = 'active' RETURNING true
+        """,
+        customer_id,
+        endpoint_id,
+        reason,
+    )
+    return bool(disabled)
+
+
+async def enable_endpoint(conn: Connection, customer_id: CustomerId, endpoint_id: EndpointId) -> bool:
+    """Deliver to an endpoint again, as to one that never failed. False where it was not disabled."""
+    enabled = await conn.fetchval(
+        """
+        WITH enabled AS (
+            UPDATE endpoints SET state = 'active', state_reason = '', state_since = now(), version = version + 1
+            WHERE customer_id = $1 AND id = $2 AND state = 'disabled' AND deleted_at IS NULL RETURNING id
+        )
+        UPDATE endpoint_health h SET failures = 0, failing_since = NULL, blocked_until = '-infinity'
+        FROM enabled WHERE h.customer_id = $1 AND h.endpoint_id = enabled.id RETURNING true
+        """,
+        customer_id,
+        endpoint_id,
+    )
+    return bool(enabled)
+
+
+async def replace_keys(
+    conn: Connection,
+    customer_id: CustomerId,
+    endpoint_id: EndpointId,
+    keys: SealedKeys,
+    *,
+    overlap_hours: int,
+    version: int | None = None,
+) -> bool:
+    """Let other keys sign; those before sign too for that long, and none from before them.
+
+    False where there is no such endpoint, or not of that version; None is any version.
+    """
+    replaced = await conn.fetchval(
+        """
+        UPDATE endpoints SET secret = $3, signing_key = $4, public_key = $5,
+            previous_secret = CASE WHEN $6::int > 0 THEN secret END,
+            previous_signing_key = CASE WHEN $6::int > 0 THEN signing_key END,
+            previous_public_key = CASE WHEN $6::int > 0 THEN public_key END,
+            previous_secret_until = CASE WHEN $6::int > 0 THEN now() + make_interval(hours => $6::int) END,
+            version = version + 1
+        WHERE customer_id = $1 AND id = $2 AND deleted_at IS NULL AND version = coalesce($7, version) RETURNING true
+        """,
+        customer_id,
+        endpoint_id,
+        keys.secret,
+        keys.signing_key,
+        keys.public_key,
         overlap_hours,
         version,
     )
-    return bool(rotated)
+    return bool(replaced)
 
 
 async def mark_deleted(conn: Connection, customer_id: CustomerId, endpoint_id: EndpointId) -> bool:
-    """Delete an endpoint: nothing is delivered to it any more, and its earlier secret is forgotten. False where there is none."""
+    """Delete an endpoint: it gets nothing any more; its headers and earlier keys are forgotten. False where there is none."""
     deleted = await conn.fetchval(
         """
-        UPDATE endpoints SET state = 'disabled', deleted_at = now(), previous_secret = NULL, previous_secret_until = NULL,
-            version = version + 1
+        UPDATE endpoints SET state = 'disabled', state_reason = '', state_since = now(), deleted_at = now(), headers = '',
+            header_names = '{}', previous_secret = NULL, previous_signing_key = NULL, previous_public_key = NULL,
+            previous_secret_until = NULL, version = version + 1
         WHERE customer_id = $1 AND id = $2 AND deleted_at IS NULL RETURNING true
         """,
         customer_id,
@@ -227,5 +336,18 @@ async def mark_deleted(conn: Connection, customer_id: CustomerId, endpoint_id: E
     return bool(deleted)
 
 
-def _read_endpoint(row: Any) -> Endpoint:
-    return Endpoint(**dict(row) | {"event_types": tuple(EventType(each) for each in row["event_types"])})
+def _values(subscription: Subscription) -> tuple[Any, ...]:
+    """List what is asked for, in the order of Subscription's fields, which is that of the statements above."""
+    return tuple(getattr(subscription, each.name) for each in fields(Subscription))
+
+
+def _read_endpoint(row: dict[str, Any]) -> Endpoint:
+    asked = {each.name: _freeze(row.pop(each.name)) for each in fields(Subscription)}
+    asked["event_types"] = tuple(EventType(each) for each in asked["event_types"])
+    asked["body_format"] = BodyFormat(asked["body_format"])
+    rest = {name: _freeze(value) for name, value in row.items()}
+    return Endpoint(subscription=Subscription(**asked), **rest)
+
+
+def _freeze(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

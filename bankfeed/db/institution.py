@@ -32,6 +32,18 @@ class Institution:
     changed_at: datetime
 
 
+async def find_unknown_institutions(conn: Connection, ids: Sequence[int]) -> tuple[int, ...]:
+    """Return those of these ids that no institution has."""
+    rows = await conn.fetch(
+        """
+        SELECT u AS id FROM unnest($1::bigint[]) AS u
+        WHERE NOT EXISTS (SELECT FROM institutions i WHERE i.id = u) ORDER BY u
+        """,
+        ids,
+    )
+    return tuple(row["id"] for row in rows)
+
+
 async def upsert_institutions(conn: Connection, *, connector: str, listed: Sequence[ListedInstitution]) -> int:
     """Note institutions as the aggregator lists them; return how many are new or changed. Safe to repeat.
 

@@ -1,6 +1,5 @@
-"""What people see of events and deliveries, and what they ask of them: try again, send again. The lane is in delivery.py."""
+"""What people see of events and deliveries, and trying one again. The lane is in delivery.py, sending again in replay.py."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -9,13 +8,14 @@ from bankfeed.db.database import Connection
 from bankfeed.db.event import OutboundEvent
 from bankfeed.errors import NotFound
 from bankfeed.model import ClientId, ConnectionId, CustomerId, DeliveryId, EndpointId, EventType
+from bankfeed.schedule import RETRIES
 
 MOST_EXTRA_ATTEMPTS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredEvent:
-    """An event as it was committed. `outbox_id` is its place among all; `client_id` 0 is a test."""
+    """An event as it was committed. `outbox_id` is its place among all; `client_id` 0 is nobody."""
 
     outbox_id: int
     event_id: UUID
@@ -28,7 +28,10 @@ class StoredEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredDelivery:
-    """A delivery as it stands. `next_attempt_at` is None once it is final; `reason` is "" where the last attempt says it."""
+    """A delivery as it stands. `reason` is "" where the last attempt says it.
+
+    `next_attempt_at` is None once it is final, and while it waits for the one before it at an ordered endpoint.
+    """
 
     id: DeliveryId
     endpoint_id: EndpointId
@@ -36,6 +39,7 @@ class StoredDelivery:
     event_id: UUID
     event_type: EventType
     client_id: ClientId
+    is_test: bool
     state: str
     reason: str
     created_at: datetime
@@ -53,6 +57,8 @@ class DeliveryFilter:
     endpoint_id: EndpointId | None = None
     state: str | None = None
     event_type: EventType | None = None
+    client_id: ClientId | None = None
+    event_id: UUID | None = None
     since: datetime | None = None
     until: datetime | None = None
 
@@ -67,14 +73,6 @@ class StoredAttempt:
     status: int | None
     error: str
     answer: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Replayed:
-    """How many events one call queued again, and the last of them, None where it was none."""
-
-    count: int
-    last_outbox_id: int | None
 
 
 async def list_events(
@@ -138,25 +136,34 @@ def _read_event(row: object) -> StoredEvent:
 async def list_deliveries(
     conn: Connection, customer_id: CustomerId, wanted: DeliveryFilter, *, before: int | None = None, limit: int
 ) -> tuple[StoredDelivery, ...]:
-    """List deliveries, the newest first, of ids below `before`; those of deleted clients' events are left out."""
+    """List deliveries, the newest first, of ids below `before`; those of deleted clients' events are left out.
+
+    OFFSET 0 keeps the planner from joining all events to all deliveries and sorting them: it goes from the newest on, and
+    looks up each one's event.
+    """
     rows = await conn.fetch(
         """
-        SELECT d.id, d.endpoint_id, p.state AS endpoint_state, e.event_id, e.event_type, e.client_id, d.state, d.reason,
+        SELECT d.id, d.endpoint_id, p.state AS endpoint_state, e.event_id, e.event_type, e.client_id,
+               e.client_id = 0 AND convert_from(e.body, 'UTF8')::jsonb @> '{"test": true}' AS is_test, d.state, d.reason,
                d.created_at, coalesce(q.first_attempt_at, d.first_attempt_at) AS first_attempt_at,
-               q.due_at AS next_attempt_at, d.finished_at,
+               nullif(q.due_at, 'infinity') AS next_attempt_at, d.finished_at,
                (SELECT count(*) FROM attempts a WHERE a.customer_id = $1 AND a.delivery_id = d.id
                 AND a.delivery_created_at = d.created_at) AS attempts
         FROM deliveries d
-        JOIN events e ON e.customer_id = $1 AND e.id = d.outbox_id AND e.created_at = d.created_at
+        CROSS JOIN LATERAL (
+            SELECT event_id, event_type, client_id, body FROM events
+            WHERE customer_id = $1 AND id = d.outbox_id AND created_at = d.created_at OFFSET 0) e
         JOIN endpoints p ON p.customer_id = $1 AND p.id = d.endpoint_id
         LEFT JOIN delivery_queue q ON q.customer_id = $1 AND q.delivery_id = d.id
         WHERE d.customer_id = $1 AND ($2::bigint IS NULL OR d.id = $2) AND ($3::bigint IS NULL OR d.endpoint_id = $3)
           AND ($4::delivery_state IS NULL OR d.state = $4) AND ($5::event_type IS NULL OR e.event_type = $5)
           AND ($6::timestamptz IS NULL OR d.created_at >= $6) AND ($7::timestamptz IS NULL OR d.created_at < $7)
-          AND ($8::bigint IS NULL OR d.id < $8)
+          AND ($8::bigint IS NULL OR e.client_id = $8)
+          AND ($9::uuid IS NULL OR d.outbox_id IN (SELECT id FROM events WHERE customer_id = $1 AND event_id = $9))
+          AND ($10::bigint IS NULL OR d.id < $10)
           AND NOT EXISTS (SELECT FROM clients c
-                          WHERE c.customer_id = $1 AND c.id = e.client_id AND c.deleted_at IS NOT NULL)
-        ORDER BY d.id DESC LIMIT $9
+                          WHERE c.customer_id = $1 AND c.id = e.client_id AND c.deleted_at IS NOT NULL OFFSET 0)
+        ORDER BY d.id DESC LIMIT $11
         """,
         customer_id,
         wanted.delivery_id,
@@ -165,6 +172,8 @@ async def list_deliveries(
         wanted.event_type,
         wanted.since,
         wanted.until,
+        wanted.client_id,
+        wanted.event_id,
         before,
         limit,
     )
@@ -196,13 +205,13 @@ async def list_attempts(conn: Connection, customer_id: CustomerId, found: Stored
 async def hurry_delivery(conn: Connection, customer_id: CustomerId, delivery_id: DeliveryId) -> bool:
     """Make a waiting delivery due at once: an extra attempt, or the first one where there was none yet.
 
-    False where it does not wait, is being attempted, or had its extra attempts.
+    False where it does not wait, is being attempted, had its extra attempts, or waits for the one before it.
     """
     hurried = await conn.fetchval(
         """
-        UPDATE delivery_queue SET due_at = now(), is_by_hand = first_attempt_at IS NOT NULL
+        UPDATE delivery_queue SET due_at = now(), is_by_hand = first_attempt_at IS NOT NULL, urgent_at = now()
         WHERE customer_id = $1 AND delivery_id = $2 AND (lease_until IS NULL OR lease_until < now())
-          AND extra_attempts < $3
+          AND extra_attempts < $3 AND due_at < 'infinity'
         RETURNING true
         """,
         customer_id,
@@ -215,113 +224,40 @@ async def hurry_delivery(conn: Connection, customer_id: CustomerId, delivery_id:
 async def requeue_delivery(conn: Connection, customer_id: CustomerId, delivery_id: DeliveryId) -> bool:
     """Let a failed delivery wait again, due at once, for one extra attempt; one never attempted begins its schedule.
 
-    False where it has not failed, or had its extra attempts.
+    At an ordered endpoint it is due once what is due of the same connection is final. False where it has not failed, or had
+    as many attempts as its endpoint's schedule has, and the extra ones.
     """
     requeued = await conn.fetchval(
         """
         WITH made AS (
             SELECT count(*)::int AS n FROM attempts WHERE customer_id = $1 AND delivery_id = $2
+        ), asked AS (
+            SELECT d.id, 1 + coalesce(cardinality(p.retry_schedule), $4) AS slots,
+                   CASE WHEN p.is_ordered THEN nullif(e.connection_id, 0) END AS order_key
+            FROM deliveries d
+            JOIN endpoints p ON p.customer_id = $1 AND p.id = d.endpoint_id
+            JOIN events e ON e.customer_id = $1 AND e.id = d.outbox_id AND e.created_at = d.created_at
+            WHERE d.customer_id = $1 AND d.id = $2
         ), again AS (
-            UPDATE deliveries SET state = 'waiting', finished_at = NULL, reason = ''
-            WHERE customer_id = $1 AND id = $2 AND state = 'failed' AND (SELECT n FROM made) < 15 + $3::int
-            RETURNING id, endpoint_id, outbox_id, created_at, first_attempt_at
+            UPDATE deliveries d SET state = 'waiting', finished_at = NULL, reason = ''
+            FROM asked, made WHERE d.customer_id = $1 AND d.id = $2 AND d.id = asked.id AND d.state = 'failed'
+            AND made.n < asked.slots + $3::int
+            RETURNING d.id, d.endpoint_id, d.outbox_id, d.created_at, d.first_attempt_at
         )
         INSERT INTO delivery_queue (customer_id, delivery_id, endpoint_id, outbox_id, created_at, first_attempt_at,
-            attempts, extra_attempts, is_by_hand)
+            attempts, extra_attempts, is_by_hand, urgent_at, order_key)
         SELECT $1, again.id, again.endpoint_id, again.outbox_id, again.created_at, again.first_attempt_at,
-               least(made.n, 15), greatest(made.n - 15, 0), again.first_attempt_at IS NOT NULL
-        FROM again, made
+               least(made.n, asked.slots), greatest(made.n - asked.slots, 0), again.first_attempt_at IS NOT NULL, now(),
+               asked.order_key
+        FROM again, asked, made
         RETURNING true
         """,
         customer_id,
         delivery_id,
         MOST_EXTRA_ATTEMPTS,
+        RETRIES,
     )
     return bool(requeued)
-
-
-async def count_replayable(
-    conn: Connection,
-    customer_id: CustomerId,
-    endpoint_id: EndpointId,
-    *,
-    since: datetime,
-    until: datetime,
-    event_types: Sequence[EventType],
-    after: int,
-    most: int,
-) -> int:
-    """Count the events that `replay_events` would queue again, call after call; counting stops at `most`."""
-    count: int = await conn.fetchval(
-        """
-        SELECT count(*) FROM (
-            SELECT FROM events e
-            WHERE e.customer_id = $1 AND e.created_at >= $3 AND e.created_at < $4 AND e.event_type = ANY ($5::event_type[])
-              AND e.id > $6 AND e.client_id <> 0
-              AND NOT EXISTS (SELECT FROM clients c
-                              WHERE c.customer_id = $1 AND c.id = e.client_id AND c.deleted_at IS NOT NULL)
-              AND NOT EXISTS (SELECT FROM delivery_queue q
-                              WHERE q.customer_id = $1 AND q.endpoint_id = $2 AND q.outbox_id = e.id)
-            ORDER BY e.id LIMIT $7
-        ) counted
-        """,
-        customer_id,
-        endpoint_id,
-        since,
-        until,
-        list(event_types),
-        after,
-        most,
-    )
-    return count
-
-
-async def replay_events(
-    conn: Connection,
-    customer_id: CustomerId,
-    endpoint_id: EndpointId,
-    *,
-    since: datetime,
-    until: datetime,
-    event_types: Sequence[EventType],
-    after: int,
-    limit: int,
-) -> Replayed:
-    """Queue events of a time for one endpoint again, the oldest first, as new deliveries with the event's own id.
-
-    Those that come after the place `after`, at most `limit`; not tests, not what waits for that endpoint already. The
-    caller holds the endpoint's row, so that two replays never double one.
-    """
-    row = await conn.fetchrow(
-        """
-        WITH event AS (
-            SELECT e.id, e.created_at FROM events e
-            WHERE e.customer_id = $1 AND e.created_at >= $3 AND e.created_at < $4 AND e.event_type = ANY ($5::event_type[])
-              AND e.id > $6 AND e.client_id <> 0
-              AND NOT EXISTS (SELECT FROM clients c
-                              WHERE c.customer_id = $1 AND c.id = e.client_id AND c.deleted_at IS NOT NULL)
-              AND NOT EXISTS (SELECT FROM delivery_queue q
-                              WHERE q.customer_id = $1 AND q.endpoint_id = $2 AND q.outbox_id = e.id)
-            ORDER BY e.id LIMIT $7
-        ), delivery AS (
-            INSERT INTO deliveries (customer_id, created_at, endpoint_id, outbox_id)
-            SELECT $1, created_at, $2, id FROM event ORDER BY id
-            RETURNING id, created_at, outbox_id
-        ), queued AS (
-            INSERT INTO delivery_queue (customer_id, delivery_id, endpoint_id, outbox_id, created_at)
-            SELECT $1, id, $2, outbox_id, created_at FROM delivery RETURNING outbox_id
-        )
-        SELECT count(*) AS count, max(outbox_id) AS last_outbox_id FROM queued
-        """,
-        customer_id,
-        endpoint_id,
-        since,
-        until,
-        list(event_types),
-        after,
-        limit,
-    )
-    return Replayed(**row)
 
 
 async def insert_event_for(
@@ -337,8 +273,10 @@ async def insert_event_for(
             INSERT INTO deliveries (customer_id, created_at, endpoint_id, outbox_id)
             SELECT $1, created_at, $2, id FROM event RETURNING id, created_at, outbox_id
         )
-        INSERT INTO delivery_queue (customer_id, delivery_id, endpoint_id, outbox_id, created_at)
-        SELECT $1, id, $2, outbox_id, created_at FROM delivery RETURNING delivery_id
+        INSERT INTO delivery_queue (customer_id, delivery_id, endpoint_id, outbox_id, created_at, order_key)
+        SELECT $1, d.id, $2, d.outbox_id, d.created_at, CASE WHEN p.is_ordered THEN nullif($7::bigint, 0) END
+        FROM delivery d JOIN endpoints p ON p.customer_id = $1 AND p.id = $2
+        RETURNING delivery_id
         """,
         customer_id,
         endpoint_id,

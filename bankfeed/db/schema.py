@@ -40,6 +40,9 @@ async def delete_old_requests(conn: Connection, *, limit: int) -> int:
 
 
 async def drop_partitions(conn: Connection, *, inbox_days: int, outbox_days: int, audit_days: int) -> list[str]:
-    """Drop partitions that are older and hold no waiting work, as the queue role; return their names."""
+    """Drop what is older and has no waiting work, as the queue role; return the names of the partitions that went.
+
+    Of the default partitions 10,000 rows a call at most: "12 of events_default".
+    """
     dropped: list[str] = await conn.fetchval("SELECT drop_partitions($1, $2, $3)", inbox_days, outbox_days, audit_days)
     return dropped

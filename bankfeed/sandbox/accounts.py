@@ -65,9 +65,14 @@ class Account:
 
     def number(self) -> str:
         """Return the full account number: ten digits, the same for every link of the account."""
-        return str(draw("number", self.key).randint(10**9, 10**10 - 1))
+        return account_number(self.key)
 
     def opening_balance(self, seed: int) -> Decimal:
         """Return what the account held before its first movement."""
         low, high = OPENING_DOLLARS[self.kind]
         return Decimal(draw(seed, "opening", self.key).randint(low * 100, high * 100)).scaleb(-2)
+
+
+def account_number(key: str) -> str:
+    """Return the number of the account behind a key, linked or not."""
+    return str(draw("number", key).randint(10**9, 10**10 - 1))

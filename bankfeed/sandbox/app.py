@@ -1,6 +1,7 @@
 """Finbank as one value: built from its settings, listening, and closed again. The process and the tests start it here."""
 
 import asyncio
+import hmac
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -8,11 +9,24 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from bankfeed.sandbox.announce import Announcer
-from bankfeed.sandbox.api import accounts, control, customers, institutions, made, partners, refreshes, transactions
-from bankfeed.sandbox.api.exchange import ACCESS, ANNOUNCER, BANK, FAULTS, answer
+from bankfeed.sandbox.api import (
+    accounts,
+    consents,
+    control,
+    customers,
+    discovery,
+    institutions,
+    logins,
+    made,
+    partners,
+    refreshes,
+    transactions,
+)
+from bankfeed.sandbox.api.exchange import ACCESS, ANNOUNCER, BANK, DESK, FAULTS, answer
 from bankfeed.sandbox.bank import Bank
 from bankfeed.sandbox.book import open_book
 from bankfeed.sandbox.clock import start_clock
+from bankfeed.sandbox.desk import Desk
 from bankfeed.sandbox.faults import Faults
 from bankfeed.sandbox.refusals import Refusal
 from bankfeed.sandbox.script import night_after
@@ -22,7 +36,11 @@ from bankfeed.sandbox.tokens import Access
 from bankfeed.sandbox.world import World
 
 CONTROL_TOKEN = web.AppKey("control_token", str)
-NOUNS = (partners, customers, institutions, accounts, transactions, refreshes, control, made)
+NOUNS = (
+    *(partners, customers, institutions, discovery, consents, logins, accounts, transactions, refreshes),
+    *(control, made),
+)
+NAMING = b"finbank usernames"
 LONGEST_NAP_S = 1.0  # the clock may be moved while the night is waited for
 CLOSE_WITHIN_S = 1.0
 
@@ -90,6 +108,7 @@ def _open_bank(settings: FinbankSettings, announcer: Announcer) -> Bank:
         card_sign=settings.card_purchases,
         announce=settings.announce,
         tell=announcer.tell,
+        name_key=hmac.digest(settings.partner_secret.encode(), NAMING, "sha256"),
     )
     bank.save()
     return bank
@@ -98,6 +117,7 @@ def _open_bank(settings: FinbankSettings, announcer: Announcer) -> Bank:
 def _app(settings: FinbankSettings, bank: Bank, announcer: Announcer) -> web.Application:
     app = web.Application(middlewares=[_write_refusals, _keep_the_door])
     app[BANK] = bank
+    app[DESK] = Desk(bank=bank, slow_s=settings.slow_s)
     app[ANNOUNCER] = announcer
     app[FAULTS] = Faults()
     app[ACCESS] = Access(
@@ -123,7 +143,7 @@ async def _write_refusals(request: web.Request, handler: Handler) -> web.StreamR
 
 @web.middleware
 async def _keep_the_door(request: web.Request, handler: Handler) -> web.StreamResponse:
-    if request.path == "/healthz":
+    if request.path == "/healthz" or request.path.startswith(consents.PAGES):
         return await handler(request)
     if request.path.startswith("/finbank/"):
         control.check_control_token(request, request.app[CONTROL_TOKEN])

@@ -3,18 +3,19 @@
 Every act takes the next instant of the bank's clock, and is in the book before its answer or its news go out.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from bankfeed.sandbox import made
-from bankfeed.sandbox.accounts import Account, AccountKind
+from bankfeed.sandbox.accounts import Account, AccountKind, account_number
 from bankfeed.sandbox.book import Customer, Login, Opening, Pages, write_book
 from bankfeed.sandbox.clock import DAY, Clock
-from bankfeed.sandbox.institutions import BY_ID, Institution
+from bankfeed.sandbox.credentials import Manner, kept_name
+from bankfeed.sandbox.institutions import BY_ID, INSTITUTIONS, Institution, Standing
 from bankfeed.sandbox.lives import Life, Sighting
 from bankfeed.sandbox.news import News, NewsKind, RowChanges
 from bankfeed.sandbox.refusals import (
@@ -30,11 +31,16 @@ from bankfeed.sandbox.wire import account_json, transaction_json
 from bankfeed.sandbox.world import Row, World, cleared_balance, listing
 
 HISTORIC_DAYS = 730
+UNANSWERED, NOT_YET_CONSENTED = 185, 948
+NO_IDS: Mapping[AccountKind, int] = {}
 
 
 @dataclass(slots=True, kw_only=True)
 class Bank:
-    """The bank at work. `tell` passes news on and returns at once; `announce` may change while it runs."""
+    """The bank at work. `tell` passes news on and returns at once; `announce` may change while it runs.
+
+    `name_key` is the key under which usernames are kept; it is not in the book.
+    """
 
     world: World
     clock: Clock
@@ -44,6 +50,7 @@ class Bank:
     card_sign: CardSign
     announce: When
     tell: Callable[[Sequence[News]], None]
+    name_key: bytes = field(repr=False)
 
     # What is there
 
@@ -72,6 +79,26 @@ class Bank:
     def logins_of(self, customer_id: int) -> tuple[Login, ...]:
         """List a customer's logins, oldest first."""
         return tuple(login for login in self.pages.logins.values() if login.customer_id == customer_id)
+
+    def institution(self, institution_id: int) -> Institution:
+        """Return an institution as it stands now, or refuse with 14006."""
+        if institution_id not in BY_ID:
+            raise no_such_institution()
+        institution, standing = BY_ID[institution_id], self.pages.institutions.get(institution_id)
+        return standing.of(institution, at=self.clock.now()) if standing else institution
+
+    def institutions(self) -> tuple[Institution, ...]:
+        """List all institutions as they stand now."""
+        return tuple(self.institution(institution.id) for institution in INSTITUTIONS)
+
+    def name_of(self, customer_id: int, institution_id: int, username: str) -> str:
+        """Return what is kept of a username; one that an older book has in clear stays as it is there."""
+        is_known = _login_key(customer_id, institution_id, username) in self.pages.openings
+        return username if is_known else kept_name(username, self.name_key)
+
+    def number_of(self, customer_id: int, institution_id: int, name: str, kind: AccountKind) -> str:
+        """Return the number of an account, linked or not."""
+        return account_number(f"{_login_key(customer_id, institution_id, name)}/{kind}")
 
     def rows(self, account: Account, at: datetime | None = None) -> tuple[Row, ...]:
         """List an account as of an instant, by default that of its last successful aggregation."""
@@ -116,30 +143,39 @@ class Bank:
         self.save()
 
     def link(
-        self, customer_id: int, institution_id: int, *, username: str, kinds: Sequence[AccountKind]
+        self,
+        customer_id: int,
+        institution_id: int,
+        *,
+        name: str,
+        kinds: Sequence[AccountKind],
+        manner: Manner = Manner.PLAIN,
+        ids: Mapping[AccountKind, int] = NO_IDS,
+        is_oauth: bool = False,
     ) -> tuple[Login, tuple[Account, ...]]:
         """Link a login: its accounts are there at once, aggregated, and announced.
 
-        A customer's first login gets the scripted movements. Linking a login again gives new ids for the same
-        accounts and movements.
+        `name` is what is kept of the username, `ids` are those that accounts were offered under. A customer's first
+        login gets the scripted movements. Linking a login again gives new ids for the same accounts and movements.
         """
         self.customer(customer_id)
-        if institution_id not in BY_ID:
-            raise no_such_institution()
+        at_bank = self.institution(institution_id)
         at = self.clock.tick()
         login = Login(
             id=self.pages.next_id(),
             customer_id=customer_id,
             institution_id=institution_id,
-            username=username,
+            username=name,
             linked_at=at,
             attempted_at=at,
             succeeded_at=at,
+            manner=manner,
         )
         self.pages.logins[login.id] = login
-        accounts = tuple(self._open_accounts(login, BY_ID[institution_id], kinds))
+        accounts = tuple(self._open_accounts(login, at_bank, kinds, ids))
         self.save()
-        self.tell([self._news(login, NewsKind.ADDED, accounts=tuple(self.account_json(a) for a in accounts))])
+        shown = tuple(self.account_json(account) for account in accounts)
+        self.tell([replace(self._news(login, NewsKind.ADDED, accounts=shown), is_oauth=is_oauth)])
         return login, accounts
 
     def aggregate(self, login: Login) -> Login:
@@ -148,6 +184,21 @@ class Bank:
         self.save()
         self.tell(news)
         return self.pages.logins[login.id]
+
+    def refresh(self, login: Login) -> Login:
+        """Ask the bank now on a partner's behalf, nobody being there to answer: where it asks, that fails with 185."""
+        is_asked = login.manner.asks and not login.failing
+        return self.fail_login(login, UNANSWERED) if is_asked else self.aggregate(login)
+
+    def fail_login(self, login: Login, code: int) -> Login:
+        """Let a login fail with a code from now on, and meet it at once."""
+        self.pages.logins[login.id] = failing = replace(login, failing_code=code)
+        return self.aggregate(failing)
+
+    def keep_login(self, login: Login) -> None:
+        """Keep a changed login."""
+        self.pages.logins[login.id] = login
+        self.save()
 
     def load_history(self, account: Account) -> Login:
         """Ask the bank for the last 24 months of an account. Returns its login with its new status."""
@@ -173,12 +224,21 @@ class Bank:
 
     def break_login(self, login: Login, code: int) -> None:
         """Let every aggregation of a login fail with a code from now on."""
-        self.pages.logins[login.id] = replace(login, failing_code=code)
+        self.keep_login(replace(login, failing_code=code))
+
+    def set_standing(self, institution: Institution, standing: Standing) -> None:
+        """Let an institution stand otherwise; one that migrates fails its logins until their holders consent."""
+        was = self.pages.institutions.get(institution.id, Standing())
+        self.pages.institutions[institution.id] = standing
+        if standing.is_migrated and not was.is_migrated:
+            for login in tuple(self.pages.logins.values()):
+                if login.institution_id == institution.id:
+                    self.pages.logins[login.id] = replace(login, failing_code=NOT_YET_CONSENTED, credentials_code=0)
         self.save()
 
     def fix_login(self, login: Login) -> Login:
         """Mend a login: aggregate it with success at once, and announce both."""
-        mended = replace(login, failing_code=0)
+        mended = replace(login, failing_code=0, credentials_code=0)
         self.pages.logins[login.id] = mended
         news = self._aggregated(mended, self.clock.tick())
         self.save()
@@ -228,15 +288,17 @@ class Bank:
     def _made(self, account: Account) -> Iterator[Life]:
         return (made.as_linked(life, account.id) for life in self.pages.made.get(account.key, ()))
 
-    def _open_accounts(self, login: Login, at_bank: Institution, kinds: Sequence[AccountKind]) -> Iterator[Account]:
-        login_key = f"{login.customer_id}/{login.institution_id}/{login.username}"
+    def _open_accounts(
+        self, login: Login, at_bank: Institution, kinds: Sequence[AccountKind], ids: Mapping[AccountKind, int]
+    ) -> Iterator[Account]:
+        login_key = _login_key(login.customer_id, login.institution_id, login.username)
         is_first = not any(key.startswith(f"{login.customer_id}/") for key in self.pages.openings)
         from_on = login.linked_at.date() - timedelta(days=self.history_days)
         opening = Opening(opened_on=from_on, script_at=login.linked_at if is_first else None)
         opening = self.pages.openings.setdefault(login_key, opening)
         for position, kind in enumerate(kinds, start=1):
             account = Account(
-                id=self.pages.next_id(),
+                id=ids.get(kind) or self.pages.next_id(),
                 login_id=login.id,
                 customer_id=login.customer_id,
                 institution_id=login.institution_id,
@@ -254,8 +316,8 @@ class Bank:
 
     def _aggregated(self, login: Login, at: datetime) -> list[News]:
         """Move a login to an instant, unless the bank refuses; return what there is to announce."""
-        if login.failing_code:
-            self.pages.logins[login.id] = replace(login, attempted_at=at, status_code=login.failing_code)
+        if login.failing:
+            self.pages.logins[login.id] = replace(login, attempted_at=at, status_code=login.failing)
             return []
         accounts = self.pages.accounts_of(login.id)
         before = {account.id: self.rows(account) for account in accounts}
@@ -297,3 +359,7 @@ class Bank:
             accounts=accounts,
             changes=changes or RowChanges(),
         )
+
+
+def _login_key(customer_id: int, institution_id: int, name: str) -> str:
+    return f"{customer_id}/{institution_id}/{name}"

@@ -1,7 +1,7 @@
-"""What Finbank must remember: customers, logins, accounts, hand-made movements, bank time. One file, replaced whole.
+"""What Finbank must remember: customers, logins, accounts, institutions, hand-made movements, bank time. One file.
 
 Everything else follows from the seed. The file is written next to itself and renamed, so a kill at any moment leaves
-the state before an act or the one after it.
+the state before an act or the one after it. Fields that older files lack have defaults.
 """
 
 import os
@@ -12,6 +12,8 @@ from pathlib import Path
 import msgspec
 
 from bankfeed.sandbox.accounts import Account
+from bankfeed.sandbox.credentials import Manner
+from bankfeed.sandbox.institutions import Standing
 from bankfeed.sandbox.lives import Life
 
 FILE_NAME = "finbank.json"
@@ -32,10 +34,10 @@ class Customer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
-    """One set of credentials at one institution.
+    """One set of credentials at one institution, without them: `username` is what is kept of it, see `kept_name`.
 
-    `failing_code` is what aggregations meet at the bank, `status_code` what the last one met; 0 is success.
-    `succeeded_at` is the instant whose listing is shown.
+    `failing_code` is what aggregations meet at the bank, `credentials_code` what the credentials given last lead to,
+    `status_code` what the last aggregation met; 0 is success. `succeeded_at` is the instant whose listing is shown.
     """
 
     id: int
@@ -47,6 +49,13 @@ class Login:
     succeeded_at: datetime
     failing_code: int = 0
     status_code: int = 0
+    credentials_code: int = 0
+    manner: Manner = Manner.PLAIN
+
+    @property
+    def failing(self) -> int:
+        """Return the code that the next aggregation meets; 0 is success."""
+        return self.credentials_code or self.failing_code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +77,7 @@ class Pages:
     accounts: dict[int, Account] = field(default_factory=dict)
     made: dict[str, tuple[Life, ...]] = field(default_factory=dict)
     openings: dict[str, Opening] = field(default_factory=dict)
+    institutions: dict[int, Standing] = field(default_factory=dict)
 
     def next_id(self) -> int:
         """Return an id that was never given out."""

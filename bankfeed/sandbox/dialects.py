@@ -83,7 +83,10 @@ def signature(body: bytes, secret: str) -> str:
 def _finicity_events(news: News) -> Iterator[tuple[str, dict[str, Any]]]:
     match news.kind:
         case NewsKind.ADDED:
-            yield "added", {"institutionId": str(news.institution_id), "accounts": news.accounts, "oauth": False}
+            yield (
+                "added",
+                {"institutionId": str(news.institution_id), "accounts": news.accounts, "oauth": news.is_oauth},
+            )
             yield "done", {"customerId": str(news.customer_id)}
         case NewsKind.FIXED:
             yield "credentialsUpdated", {"institutionLoginId": news.login_id, "mfa": False}

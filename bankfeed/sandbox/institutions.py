@@ -1,11 +1,27 @@
-"""The institutions that Finbank pretends to be. Pure: a table and its search."""
+"""The institutions that Finbank pretends to be. Pure: a table, what became of its entries, and its search."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+
+class InstitutionStatus(StrEnum):
+    """Whether an institution can be reached, in the aggregator's words."""
+
+    ONLINE = "online"
+    OFFLINE = "offline"
+    MAINTENANCE = "maintenance"
+    MIGRATING = "migrating"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Institution:
-    """One institution. `time_zone` is an IANA name, `kind` what sort of accounts it has. Not every one is a FinBank."""
+    """One institution. `time_zone` is an IANA name, `kind` what sort of accounts it has. Not every one is a FinBank.
+
+    `is_oauth` says that people sign in on a page of its own, `is_migrated` that this has become so while there were
+    logins; `until` is when a migration ends. `asks_everything` adds what the support script asks for.
+    """
 
     id: int
     name: str
@@ -15,8 +31,31 @@ class Institution:
     kind: str = "Banking"
     city: str = "Boise"
     state: str = "ID"
-    status: str = "online"
+    status: InstitutionStatus = InstitutionStatus.ONLINE
     is_oauth: bool = False
+    is_migrated: bool = False
+    until: datetime | None = None
+    asks_everything: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What became of an institution since the table was written. `until` counts while it is migrating."""
+
+    status: InstitutionStatus = InstitutionStatus.ONLINE
+    until: datetime | None = None
+    is_migrated: bool = False
+
+    def of(self, institution: Institution, *, at: datetime) -> Institution:
+        """Return the institution as it stands at an instant; a migration that ended leaves it online."""
+        is_over = self.until is not None and at >= self.until
+        return replace(
+            institution,
+            status=InstitutionStatus.ONLINE if is_over else self.status,
+            until=None if is_over else self.until,
+            is_oauth=institution.is_oauth or self.is_migrated,
+            is_migrated=self.is_migrated,
+        )
 
 
 INSTITUTIONS = (
@@ -64,7 +103,7 @@ INSTITUTIONS = (
         url="https://pacific.finbank.example",
         city="Honolulu",
         state="HI",
-        status="maintenance",
+        status=InstitutionStatus.MAINTENANCE,
     ),
     Institution(
         id=102230,
@@ -85,7 +124,26 @@ INSTITUTIONS = (
         kind="Mortgages and Loans",
         city="Denver",
         state="CO",
-        status="offline",
+        status=InstitutionStatus.OFFLINE,
+    ),
+    Institution(
+        id=102241,
+        name="FinBank Token & Questions",
+        time_zone="America/New_York",
+        phone="1-410-555-0141",
+        url="https://token.finbank.example",
+        city="Baltimore",
+        state="MD",
+        asks_everything=True,
+    ),
+    Institution(
+        id=102252,
+        name="FinBank Heritage",
+        time_zone="America/Chicago",
+        phone="1-314-555-0152",
+        url="https://heritage.finbank.example",
+        city="Saint Louis",
+        state="MO",
     ),
     Institution(
         id=170703,
@@ -101,7 +159,7 @@ INSTITUTIONS = (
 BY_ID = {institution.id: institution for institution in INSTITUTIONS}
 
 
-def search(text: str) -> tuple[Institution, ...]:
+def search(text: str, among: Iterable[Institution] = INSTITUTIONS) -> tuple[Institution, ...]:
     """List the institutions whose name holds every word of the text, whatever the case; all for an empty text."""
     words = text.casefold().split()
-    return tuple(i for i in INSTITUTIONS if all(word in i.name.casefold() for word in words))
+    return tuple(i for i in among if all(word in i.name.casefold() for word in words))

@@ -34,3 +34,4 @@ class News:
     account_ids: tuple[int, ...]
     accounts: tuple[dict[str, Any], ...] = ()
     changes: RowChanges = RowChanges()
+    is_oauth: bool = False

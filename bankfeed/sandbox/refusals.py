@@ -14,7 +14,7 @@ class Refusal(Exception):
 
     def body(self) -> dict[str, Any]:
         """Return the error body: aggregation codes are numbers, all others text, as the aggregator mixes them."""
-        is_aggregation_code = self.status == 500
+        is_aggregation_code = self.status in {408, 500}
         return {"code": self.code if is_aggregation_code else str(self.code), "message": self.message}
 
 
@@ -55,6 +55,16 @@ def no_account_for_login() -> Refusal:
 def no_such_institution() -> Refusal:
     """Refuse an institution id that is not known."""
     return Refusal(404, 14006, "Institution not found.")
+
+
+def session_over() -> Refusal:
+    """Refuse a session that is unknown, another's, used or too old: start again."""
+    return Refusal(408, 331, "The session is over. Start again.")
+
+
+def unfinished_consent(code: int, message: str) -> Refusal:
+    """Refuse a consent that was not given: 10814 where it was declined, 12003 where it is not there."""
+    return Refusal(400, code, f"Incomplete authorization. {message}")
 
 
 def aggregation_failed(code: int) -> Refusal:

@@ -48,7 +48,8 @@ class FinbankSettings:
     """What one Finbank process is started with. `start_at` is bank time at the very first start, None for real time.
 
     `day_s` is the length of a bank day in real seconds at the fast pace. `history_days` is how much history a newly
-    linked account brings, `served_days` how far back the bank lists.
+    linked account brings, `served_days` how far back the bank lists. `slow_s` is how long the slow user of FinBank's
+    table waits for accounts, in real seconds.
     """
 
     data: Path
@@ -64,6 +65,7 @@ class FinbankSettings:
     start_at: datetime | None = None
     history_days: int = 90
     served_days: int = 180
+    slow_s: float = 70.0
     shares: SharesName = SharesName.DOCUMENTED
     card_purchases: CardSign = CardSign.NEGATIVE
     dialect: DialectName = DialectName.NONE
@@ -155,6 +157,7 @@ READERS: Mapping[str, tuple[str, Callable[[str], object]]] = {
     "START": ("an instant such as 2026-03-01T06:00:00Z", utc),
     "HISTORY_DAYS": ("an integer from 1 to 730", _integer(1, 730)),
     "SERVED_DAYS": ("an integer from 1 to 730", _integer(1, 730)),
+    "SLOW_S": ("seconds from 0.05 to 86400", _seconds),
     "SHARES": ("documented or calm", SharesName),
     "CARD_PURCHASES": ("negative or positive", CardSign),
     "DIALECT": ("ledgersync, finicity or none", DialectName),

@@ -4,6 +4,7 @@ Money stays Decimal up to the encoder, which writes it as a JSON number digit by
 transaction and text in an account, as the aggregator has it.
 """
 
+from base64 import b64encode
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -13,6 +14,8 @@ import msgspec
 
 from bankfeed.sandbox.accounts import NAMES, Account, AccountKind
 from bankfeed.sandbox.book import Customer, Login
+from bankfeed.sandbox.challenges import Challenge, Question
+from bankfeed.sandbox.forms import fields_of
 from bankfeed.sandbox.institutions import Institution
 from bankfeed.sandbox.lives import Sighting, Status
 from bankfeed.sandbox.settings import CardSign
@@ -92,8 +95,52 @@ def account_json(account: Account, login: Login, *, balance: Decimal, rows: Sequ
     }
 
 
+def pending_json(
+    kind: AccountKind, *, account_id: int, number: str, position: int, visit_ids: tuple[int, int]
+) -> dict[str, Any]:
+    """Write an account that was discovered and not linked; `visit_ids` are customer and institution."""
+    return {
+        "id": str(account_id),
+        "number": number,
+        "accountNumberDisplay": number[-4:],
+        "realAccountNumberLast4": number[-4:],
+        "name": NAMES[kind],
+        "type": kind.value,
+        "status": "pending",
+        "customerId": str(visit_ids[0]),
+        "institutionId": str(visit_ids[1]),
+        "currency": "USD",
+        "displayPosition": position,
+    }
+
+
+def form_json(institution: Institution) -> list[dict[str, Any]]:
+    """Write the form in which credentials are entered; its values are empty, whatever was entered before."""
+    return [
+        {
+            "id": field.id_at(institution.id),
+            "name": field.name,
+            "description": field.name,
+            "value": "",
+            "displayOrder": order,
+            "mask": "true" if field.is_masked else "false",
+            "instructions": field.instructions,
+        }
+        for order, field in enumerate(fields_of(institution), start=1)
+    ]
+
+
+def challenge_json(challenge: Challenge) -> dict[str, Any]:
+    """Write what is asked; pictures are PNG in Base64, `expiresAt` ends a token's code (epoch seconds)."""
+    body: dict[str, Any] = {
+        "type": challenge.kind.value,
+        "questions": [_question(question) for question in challenge.questions],
+    }
+    return body if challenge.expires_at_s is None else body | {"expiresAt": challenge.expires_at_s}
+
+
 def institution_json(institution: Institution) -> dict[str, Any]:
-    """Write one institution."""
+    """Write one institution. `migrationDate` (epoch seconds), while it migrates, is Finbank's own."""
     return {
         "id": institution.id,
         "name": institution.name,
@@ -111,7 +158,7 @@ def institution_json(institution: Institution) -> dict[str, Any]:
         "currency": "USD",
         "status": institution.status,
         "address": {"city": institution.city, "state": institution.state, "country": "USA"},
-        "specialText": "Use demo and go to sign in.",
+        **_notice(institution),
         **dict.fromkeys(FEATURES, True),
         **dict.fromkeys(NO_FEATURES, False),
     }
@@ -133,6 +180,32 @@ def customer_json(customer: Customer) -> dict[str, Any]:
         "lastModifiedDate": str(epoch(customer.created_at)),
         **{name: value for name, value in optional.items() if value},
     }
+
+
+def _notice(institution: Institution) -> dict[str, Any]:
+    if institution.until is None:
+        text = "Choose Allow on the bank's page." if institution.is_oauth else "Use demo and go to sign in."
+        return {"specialText": text}
+    instruction = "Sign in once more, on the bank's own page, to keep this connection."
+    return {
+        "specialText": f"This bank changes how you sign in. Do it by {institution.until:%Y-%m-%d}.",
+        "specialInstructionsTitle": "Sign in again",
+        "specialInstructions": [instruction],
+        "migrationDate": epoch(institution.until),
+    }
+
+
+def _question(question: Question) -> dict[str, Any]:
+    optional = {
+        "choices": list(question.choices),
+        "image": _base64(question.image),
+        "imageChoices": [{"image": _base64(it.image), "value": it.value} for it in question.image_choices],
+    }
+    return {"text": question.text, **{name: value for name, value in optional.items() if value}}
+
+
+def _base64(image: bytes) -> str:
+    return b64encode(image).decode()
 
 
 def _detail(account: Account, balance: Decimal, rows: Sequence[Row]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Signatures of webhooks, made and checked over the raw bytes. Pure: the clock and the randomness are arguments.
 
-One file for each family: `standard` (Standard Webhooks v1 and v1a, https://www.standardwebhooks.com; v1 is also what
+One file for each family: `standard` (Standard Webhooks v1 and v1a, https://www.standardwebhooks.com, which is also what
 Bankfeed sends), `finicity` (its hex HMAC, and TxPUSH's) and `plaid` (a JWT). Which one a sender uses is configuration,
 never read from its message. Nothing here parses a body, and whatever a header holds, the only exception is BadSignature;
 ValueError is for a key of ours that cannot be used.
@@ -16,7 +16,17 @@ from bankfeed.signing.finicity import (
 )
 from bankfeed.signing.headers import TOLERANCE_S, BadSignature
 from bankfeed.signing.plaid import PlaidKey, read_plaid_key, read_plaid_kid, verify_plaid
-from bankfeed.signing.standard import PUBLIC_PREFIX, SECRET_BYTES, build_headers, new_secret, sign_v1, verify_standard
+from bankfeed.signing.standard import (
+    PUBLIC_PREFIX,
+    SECRET_BYTES,
+    SigningKey,
+    build_headers,
+    new_secret,
+    new_signing_key,
+    sign_v1,
+    sign_v1a,
+    verify_standard,
+)
 
 __all__ = [
     "PUBLIC_PREFIX",
@@ -25,13 +35,16 @@ __all__ = [
     "TXPUSH_PARTS",
     "BadSignature",
     "PlaidKey",
+    "SigningKey",
     "build_headers",
     "new_secret",
+    "new_signing_key",
     "read_plaid_key",
     "read_plaid_kid",
     "sign_hex_hmac",
     "sign_txpush",
     "sign_v1",
+    "sign_v1a",
     "txpush_text",
     "verify_hex_hmac",
     "verify_plaid",

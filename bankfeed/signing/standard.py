@@ -1,4 +1,4 @@
-"""Standard Webhooks (https://www.standardwebhooks.com): v1, made and checked, and v1a, checked. Pure.
+"""Standard Webhooks (https://www.standardwebhooks.com): v1 and v1a, made and checked. Pure.
 
 Both sign "<id>.<seconds>.<body>": v1 with HMAC-SHA256 and a shared secret (whsec_), v1a with Ed25519, of which a receiver
 has the public key (whpk_). The kind of a key decides which of a message's signatures it is compared with.
@@ -8,16 +8,19 @@ import base64
 import binascii
 import hmac
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from bankfeed.signing.headers import TOLERANCE_S, BadSignature, check_age, find_header, has_match
 
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - the public prefix, not a secret
 PUBLIC_PREFIX: Final = "whpk_"
+PRIVATE_PREFIX: Final = "whsk_"
 SECRET_BYTES: Final = 32
 
 _KEY_BYTES: Final = range(24, 65)  # what Standard Webhooks allows a key to be
@@ -36,6 +39,53 @@ def new_secret(random_bytes: bytes) -> str:
     return SECRET_PREFIX + base64.b64encode(random_bytes).decode()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningKey:
+    """An Ed25519 pair as Standard Webhooks writes it: `private` (whsk_) signs, `public` (whpk_) is for whoever checks."""
+
+    private: str = field(repr=False)
+    public: str
+
+
+def new_signing_key(random_bytes: bytes) -> SigningKey:
+    """Return the pair that 32 random bytes make. Raises ValueError unless there are exactly 32.
+
+    The specification leaves open what "whsk_" holds; it is seed and public key, as Svix, its author, writes it.
+    """
+    if len(random_bytes) != SECRET_BYTES:
+        raise ValueError(f"expected {SECRET_BYTES} random bytes, got {len(random_bytes)}")
+    public = Ed25519PrivateKey.from_private_bytes(random_bytes).public_key().public_bytes_raw()
+    return SigningKey(
+        private=PRIVATE_PREFIX + base64.b64encode(random_bytes + public).decode(),
+        public=PUBLIC_PREFIX + base64.b64encode(public).decode(),
+    )
+
+
+def sign_v1a(private: str, *, message_id: str, at: datetime, body: bytes) -> str:
+    """Return the Ed25519 signature of one attempt at one message: "v1a,<base64>".
+
+    `at` is when the attempt is made; whole seconds count. Raises ValueError for a key that is not "whsk_" and base64 of a
+    32-byte seed, with or without its public key behind it, and for a time without zone.
+    """
+    signed = f"{message_id}.{_timestamp(at)}.".encode() + body
+    return "v1a," + base64.b64encode(_read_private_key(private).sign(signed)).decode()
+
+
+@lru_cache(maxsize=1_024)
+def _read_private_key(key: str) -> Ed25519PrivateKey:
+    """Read a key, and keep it: to read one takes as long as to sign with it."""
+    try:
+        raw = base64.b64decode(key.removeprefix(PRIVATE_PREFIX), validate=True)
+    except ValueError:
+        raw = b""
+    if not key.startswith(PRIVATE_PREFIX) or len(raw) not in (SECRET_BYTES, 2 * SECRET_BYTES):
+        raise ValueError(f"expected {PRIVATE_PREFIX} and base64 of 32 or 64 bytes")
+    private = Ed25519PrivateKey.from_private_bytes(raw[:SECRET_BYTES])
+    if raw[SECRET_BYTES:] not in (b"", private.public_key().public_bytes_raw()):
+        raise ValueError(f"expected the public key behind the seed of a {PRIVATE_PREFIX} key to be the seed's own")
+    return private
+
+
 def sign_v1(secret: str, *, message_id: str, at: datetime, body: bytes) -> str:
     """Return the signature of one attempt at one message: "v1,<base64>".
 
@@ -45,12 +95,15 @@ def sign_v1(secret: str, *, message_id: str, at: datetime, body: bytes) -> str:
     return _sign_v1(_read_key(secret), f"{message_id}.{_timestamp(at)}.".encode() + body)
 
 
-def build_headers(secrets: Iterable[str], *, message_id: str, at: datetime, body: bytes) -> dict[str, str]:
-    """Return the three headers of a signed attempt.
+def build_headers(
+    secrets: Iterable[str], *, message_id: str, at: datetime, body: bytes, private_keys: Iterable[str] = ()
+) -> dict[str, str]:
+    """Return the three headers of a signed attempt: v1 with each secret, then v1a with each private key.
 
-    Several secrets, during a rotation, make several signatures: a receiver that knows any of them accepts.
+    Several of a kind, during a rotation, make several signatures: a receiver that knows any of them accepts.
     """
     signatures = [sign_v1(secret, message_id=message_id, at=at, body=body) for secret in secrets]
+    signatures += [sign_v1a(key, message_id=message_id, at=at, body=body) for key in private_keys]
     return {
         "webhook-id": message_id,
         "webhook-timestamp": _timestamp(at),

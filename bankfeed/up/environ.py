@@ -8,7 +8,7 @@ from typing import Final
 from bankfeed.errors import SettingsError
 from bankfeed.settings import PREFIX, LocalSettings, Settings
 from bankfeed.up.database import Sources, Urls
-from bankfeed.up.keys import Keys, new_signing_secret
+from bankfeed.up.keys import Keys, new_secret_key, new_signing_secret
 
 LOOPBACK: Final = "127.0.0.0/8,::1/128"
 EVERYWHERE: Final = ("0.0.0.0", "::", "")  # noqa: S104 - recognised, not listened on
@@ -82,6 +82,11 @@ def listen_secret(person: Person, keys: Keys) -> str:
     return person.local.listen_secret.reveal() or keys.get("listen_secret", new_signing_secret)
 
 
+def secret_keys(person: Person, keys: Keys) -> str:
+    """Return what seals secrets at rest: the person's own keys, else one that is made once."""
+    return person.settings.secret_keys.reveal() or keys.get("secret_key", new_secret_key)
+
+
 def product_environ(person: Person, keys: Keys, urls: Urls, *, redis_url: str, partner_secret: str) -> dict[str, str]:
     """Return the settings of ingress, worker and the commands in another terminal."""
     known = Settings.names()
@@ -93,6 +98,7 @@ def product_environ(person: Person, keys: Keys, urls: Urls, *, redis_url: str, p
         "BANKFEED_DATABASE_URL": urls.app,
         "BANKFEED_QUEUE_DATABASE_URL": urls.queue,
         "BANKFEED_REDIS_URL": redis_url,
+        "BANKFEED_SECRET_KEYS": secret_keys(person, keys),
         "BANKFEED_HOST": person.settings.host,
         "BANKFEED_PORT": str(person.settings.port),
         "BANKFEED_WORKER_PORT": str(person.settings.worker_port),

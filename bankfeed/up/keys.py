@@ -8,6 +8,7 @@ import msgspec
 
 from bankfeed.errors import SettingsError
 from bankfeed.local.home import read_file, write_file
+from bankfeed.sealing import KEY_BYTES, write_key
 from bankfeed.signing import SECRET_BYTES, new_secret
 
 FILE_NAME = "secrets.json"
@@ -44,3 +45,8 @@ def new_password() -> str:
 def new_signing_secret() -> str:
     """Return a secret for signing webhooks."""
     return new_secret(secrets.token_bytes(SECRET_BYTES))
+
+
+def new_secret_key() -> str:
+    """Return a key that seals secrets at rest, as BANKFEED_SECRET_KEYS takes it."""
+    return write_key("local", secrets.token_bytes(KEY_BYTES))

@@ -43,7 +43,8 @@ async def seed_demo(
     try:
         password = keys.get("demo_password", new_password)
         firm = await demo.make_firm(database, finicity, sources.finicity.id, password=password)
-        await demo.make_endpoint(database, firm, url=person.listen_url, secret=listen_secret(person, keys))
+        secret = listen_secret(person, keys)
+        await demo.make_endpoint(database, firm, sealer=settings.sealer(), url=person.listen_url, secret=secret)
         names = await _link(person, keys, database, finicity, firm, ledgersync_address=ledgersync_address, check=check)
         return Demo(password=password if firm.knows_password else None, names=names)
     finally:

@@ -228,7 +228,7 @@ class Supervisor:
 
 
 async def _read_sources(urls: Urls) -> Sources:
-    settings = Settings.for_process(
+    settings = Settings.for_command(
         {"BANKFEED_DATABASE_URL": urls.app, "BANKFEED_QUEUE_DATABASE_URL": urls.queue, "BANKFEED_POOL_CONNECTIONS": "1"}
     )
     database = await Database.connect(settings)

@@ -64,13 +64,14 @@ def _find_version(found: Any) -> int | None:
     return None
 
 
-def make_refusal(error: BankfeedError, request_id: UUID) -> Answer:
-    """Say an error: {"status":"ERROR","code","message","field"?,"requestId"}."""
+def make_refusal(error: BankfeedError, request_id: UUID, *, invalid_status: int = 422) -> Answer:
+    """Say an error: {"status":"ERROR","code","message","field"?,"requestId"}; a value that does not fit with its own status."""
     problem = error if isinstance(error, Problem) else _explain(error)
     words = {"status": "ERROR", "code": problem.code, "message": str(problem), "requestId": str(request_id)}
     if problem.field is not None:
         words["field"] = problem.field
-    return Answer(status=problem.status, body=msgspec.json.encode(words), headers=dict(problem.headers))
+    status = invalid_status if problem.code == "invalid" else problem.status
+    return Answer(status=status, body=msgspec.json.encode(words), headers=dict(problem.headers))
 
 
 def _explain(error: BankfeedError) -> Problem:  # noqa: PLR0911 - a table

@@ -256,7 +256,8 @@ async def _get(call: Call, bank_account_id: int) -> BankAccount:
 
 def _read(account: BankAccount) -> Meaning:
     is_received = account.last_refresh_at is not None
-    return describe(ConnectionState(account.state), account.status_code, is_received=is_received)
+    state = ConnectionState(account.state)
+    return describe(state, account.status_code, is_received=is_received, repeats=account.code_repeats)
 
 
 def _show(account: BankAccount) -> BankAccountRow:

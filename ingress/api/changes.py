@@ -12,32 +12,18 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from bankfeed.cursor import Position, read_cursor, write_cursor
 from bankfeed.db.change import get_change_counter, list_changes
 from bankfeed.db.ledger import list_shown_entries
 from bankfeed.errors import BadRequest
-from bankfeed.model import ClientId, TransactionId
+from bankfeed.model import TransactionId
 from ingress.api.call import Call
-from ingress.api.pages import read_cursor, write_cursor
 from ingress.api.route import MAX_PAGE, Problem, Route, Scope, Stream, Wire
 from ingress.api.transactions import TAG, ClientParams, Transaction, find_client
 
 STREAMED_ROWS: Final = 1_000  # at a time
 _NOTHING: Final = ()
 _encoder: Final = msgspec.json.Encoder()
-
-
-class Position(msgspec.Struct, frozen=True, array_like=True):
-    """What a cursor holds. See above."""
-
-    client_id: ClientId
-    since: int
-    after: int
-    epoch: int = 0
-
-    @property
-    def has_more(self) -> bool:
-        """Tell whether the reader is not up to date yet."""
-        return self.since < self.after
 
 
 class ChangesPage(Wire):
@@ -79,9 +65,16 @@ class CursorLine(Wire, kw_only=False):
 class ChangesParams(ClientParams):
     """Whose changes, since when."""
 
-    cursor: Annotated[str, Meta(max_length=200, description="nextCursor of an earlier answer; all without.")] | None = (
-        None
-    )
+    cursor: (
+        Annotated[
+            str,
+            Meta(
+                max_length=200,
+                description="nextCursor of an earlier answer, or changesCursor of an event; all without.",
+            ),
+        ]
+        | None
+    ) = None
     limit: Annotated[int, Meta(ge=1, le=MAX_PAGE, description="How many rows at most.")] = MAX_PAGE
     stream: Annotated[
         bool,

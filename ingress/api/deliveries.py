@@ -7,14 +7,15 @@ from uuid import UUID
 
 from msgspec import Meta
 
-from bankfeed.db import endpoint, outbound
+from bankfeed.db import client, endpoint, outbound
 from bankfeed.db.outbound import MOST_EXTRA_ATTEMPTS, DeliveryFilter, StoredAttempt, StoredDelivery
 from bankfeed.errors import NotFound
 from bankfeed.jobs import Wake
-from bankfeed.model import DeliveryId, EndpointId, EventType
+from bankfeed.model import ClientId, DeliveryId, EndpointId, EventType
 from bankfeed.outbox import NOBODY
+from bankfeed.retrying import retry
 from ingress.api.call import Call
-from ingress.api.endpoints import TAG, EndpointIdField, EndpointState
+from ingress.api.endpoints import TAG, EndpointIdField
 from ingress.api.pages import read_cursor, write_cursor
 from ingress.api.route import MAX_PAGE, USUAL_PAGE, Body, Route, Scope, Wire, conflict
 
@@ -36,14 +37,22 @@ class DeliveryRow(Wire):
     endpoint_id: int
     event_id: Annotated[UUID, Meta(description="The webhook-id: the same on every try, and when it is replayed.")]
     event_type: EventType
-    client_id: Annotated[int | None, Meta(description="Whom the event is about; null for a test.")]
+    client_id: Annotated[
+        int | None, Meta(description="Whom the event is about; null for a test, and for a disabled endpoint.")
+    ]
     is_test: bool
     state: DeliveryState
     reason: Annotated[str, Meta(description="Why it failed, where its last attempt does not say it.")]
     attempts: Annotated[int, Meta(description="How many attempts were made.")]
     created_at: Annotated[datetime, Meta(description="When the event was.")]
     first_attempt_at: datetime | None
-    next_attempt_at: Annotated[datetime | None, Meta(description="When it is tried next; null once it is final.")]
+    next_attempt_at: Annotated[
+        datetime | None,
+        Meta(
+            description="When it is tried next; null once it is final, and while it waits for an earlier one of its bank "
+            "account, where the endpoint gets its events in order."
+        ),
+    ]
     finished_at: datetime | None
 
 
@@ -78,6 +87,8 @@ class DeliveryListParams(Body):
     endpoint_id: EndpointIdField | None = None
     state: Annotated[DeliveryState, Meta(description="How they stand.")] | None = None
     event_type: Annotated[EventType, Meta(description="Of events of this type.")] | None = None
+    client_id: Annotated[int, Meta(ge=1, le=2**63 - 1, description="Of events about one client.")] | None = None
+    event_id: Annotated[UUID, Meta(description="Of one event.")] | None = None
     since: Annotated[Time, Meta(description="Of events from then on.")] | None = None
     until: Annotated[Time, Meta(description="Of events before then.")] | None = None
     limit: Annotated[int, Meta(ge=1, le=MAX_PAGE, description="How many at most.")] = USUAL_PAGE
@@ -95,10 +106,15 @@ async def list_deliveries(call: Call, params: DeliveryListParams) -> DeliveryPag
     endpoint_id = None if params.endpoint_id is None else EndpointId(params.endpoint_id)
     if endpoint_id is not None and not await endpoint.is_known(call.conn, call.customer_id, endpoint_id):
         raise NotFound(f"there is no webhook endpoint {endpoint_id}")
+    client_id = None if params.client_id is None else ClientId(params.client_id)
+    if client_id is not None:
+        await client.get_client(call.conn, call.customer_id, client_id)
     wanted = DeliveryFilter(
         endpoint_id=endpoint_id,
         state=params.state,
         event_type=params.event_type,
+        client_id=client_id,
+        event_id=params.event_id,
         since=params.since,
         until=params.until,
     )
@@ -119,18 +135,9 @@ async def get_delivery(call: Call, params: DeliveryParams) -> DeliveryAnswer:
 async def retry_delivery(call: Call, params: DeliveryParams) -> DeliveryAnswer:
     """Try a delivery at once."""
     delivery_id = DeliveryId(params.delivery_id)
-    found = await outbound.get_delivery(call.conn, call.customer_id, delivery_id)
-    if found.endpoint_state != EndpointState.ACTIVE:
-        raise conflict("expected an active webhook endpoint, got a delivery to one that is disabled or deleted")
-    if found.state == DeliveryState.DELIVERED:
-        raise conflict(
-            "expected a delivery that waits or failed, got one that was delivered: replay sends its event again"
-        )
-    is_due = await outbound.hurry_delivery(call.conn, call.customer_id, delivery_id)
-    if not is_due and not await outbound.requeue_delivery(call.conn, call.customer_id, delivery_id):
-        raise conflict(
-            f"expected a delivery that is not being attempted now, and had fewer than {MOST_EXTRA_ATTEMPTS} extra attempts"
-        )
+    fault = await retry(call.conn, call.customer_id, delivery_id)
+    if fault is not None:
+        raise conflict(fault)
     call.wake(Wake.DELIVER)
     return await _answer(call, delivery_id)
 
@@ -142,14 +149,13 @@ async def _answer(call: Call, delivery_id: DeliveryId) -> DeliveryAnswer:
 
 
 def _make_row(found: StoredDelivery) -> DeliveryRow:
-    is_test = found.client_id == NOBODY
     return DeliveryRow(
         id=found.id,
         endpoint_id=found.endpoint_id,
         event_id=found.event_id,
         event_type=found.event_type,
-        client_id=None if is_test else found.client_id,
-        is_test=is_test,
+        client_id=None if found.client_id == NOBODY else found.client_id,
+        is_test=found.is_test,
         state=DeliveryState(found.state),
         reason=found.reason,
         attempts=found.attempts,
@@ -203,8 +209,9 @@ ROUTES: Final = (
         params=DeliveryParams,
         answer=DeliveryAnswer,
         status=202,
-        text="One extra attempt, beside the fifteen of the schedule, which goes on as it would have: where a waiting one "
+        text="One extra attempt, beside those of the schedule, which goes on as it would have: where a waiting one "
         "fails it is due at the next slot, and one that had failed has failed again. One that was never attempted begins "
-        f"its schedule with it. At most {MOST_EXTRA_ATTEMPTS} extra attempts a delivery.",
+        f"its schedule with it. At most {MOST_EXTRA_ATTEMPTS} beyond what the schedule has. Where the endpoint gets its "
+        "events in order, one that had failed waits for what is due of its bank account already.",
     ),
 )

@@ -139,7 +139,11 @@ class _Asked:
         return self._begun
 
     async def _refuse(self, error: Exception) -> web.StreamResponse:
-        answer = make_refusal(error if isinstance(error, BankfeedError) else BankfeedError(), self._request_id)
+        answer = make_refusal(
+            error if isinstance(error, BankfeedError) else BankfeedError(),
+            self._request_id,
+            invalid_status=self._route.invalid_status,
+        )
         get_logger().info(
             "api.refused",
             operation=self._route.name,

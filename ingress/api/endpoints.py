@@ -1,66 +1,46 @@
 """Webhook endpoints: where a customer's events are delivered to. Who delivers is the worker."""
 
-import secrets
+from dataclasses import replace
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Annotated, Final
 from uuid import UUID
 
-import msgspec
 from msgspec import Meta
 
-from bankfeed.addresses import MAX_URL_CHARS
 from bankfeed.db import delivery, endpoint, outbound
-from bankfeed.db.endpoint import Endpoint
+from bankfeed.endpoints import NewEndpoint, add_endpoint, rotate, seal_headers
 from bankfeed.errors import BadRequest, NotFound
 from bankfeed.jobs import Wake
 from bankfeed.model import EndpointId, EventType
 from bankfeed.outbox import make_test_event
-from bankfeed.signing import SECRET_BYTES, new_secret
 from ingress.api.call import Call
 from ingress.api.pages import read_cursor, write_cursor
 from ingress.api.route import MAX_PAGE, USUAL_PAGE, Body, NoParams, Route, Scope, Wire, conflict, version_conflict
-from ingress.api.targets import check_url
+from ingress.api.subscriptions import (
+    Backlog,
+    Disabling,
+    Enabling,
+    EndpointChange,
+    EndpointRow,
+    EndpointState,
+    NewEndpointBody,
+    SecretText,
+    Version,
+    read_headers,
+    read_secret,
+    read_wishes,
+    show_endpoint,
+)
+
+__all__ = ["ROUTES", "TAG", "EndpointIdField", "EndpointParams", "EndpointState"]
 
 TAG: Final = "Webhooks"
 MAX_ENDPOINTS: Final = 50
 MAX_OVERLAP_HOURS: Final = 168
 ENDED_AT_ONCE: Final = 1_000
+MISFIT: Final = 400
 
 EndpointIdField = Annotated[int, Meta(ge=1, le=2**63 - 1, description="The endpoint's id.")]
-Url = Annotated[
-    str,
-    Meta(
-        min_length=1,
-        max_length=MAX_URL_CHARS,
-        description="https, on the public internet or where the operator allows; no user, password or fragment.",
-    ),
-]
-EventTypes = Annotated[list[EventType], Meta(min_length=1, max_length=16, description="Which events it gets.")]
-Description = Annotated[str, Meta(max_length=500, description="What it is for.")]
-Version = Annotated[int, Meta(ge=1, le=2**31 - 1, description="Change this version only.")]
-
-
-class EndpointState(StrEnum):
-    """Whether events are delivered to an endpoint."""
-
-    ACTIVE = "active"
-    DISABLED = "disabled"
-
-
-class EndpointRow(Wire):
-    """A subscriber's URL. Its secret is shown once, when it is made."""
-
-    id: int
-    url: str
-    event_types: list[EventType]
-    description: str
-    state: EndpointState
-    previous_secret_until: Annotated[
-        datetime | None, Meta(description="Until when the secret before signs too; null: one secret signs.")
-    ]
-    created_at: datetime
-    version: int
 
 
 class EndpointAnswer(Wire):
@@ -91,6 +71,20 @@ class DeletedEndpointAnswer(Wire):
     ]
 
 
+class EnabledAnswer(Wire):
+    """One endpoint, and what became of what waited for it."""
+
+    webhook_endpoint: EndpointRow
+    discarded_deliveries: Annotated[int, Meta(description="Waiting deliveries that failed unsent.")]
+    left_deliveries: Annotated[
+        int,
+        Meta(
+            description=f"How many wait that are to be discarded too, counted up to {delivery.MOST_COUNTED:,}; until there "
+            "are none the endpoint stays disabled: ask again."
+        ),
+    ]
+
+
 class TestDelivery(Wire):
     """A delivery that was made to try an endpoint out."""
 
@@ -118,29 +112,13 @@ class EndpointListParams(Body):
     cursor: Annotated[str, Meta(max_length=200, description="nextCursor of the page before.")] | None = None
 
 
-class NewEndpoint(Body):
-    """What is added."""
-
-    url: Url
-    event_types: EventTypes
-    description: Description = ""
-
-
-class EndpointChange(Body):
-    """What is to change; what is not given stays."""
-
-    url: Url | msgspec.UnsetType = msgspec.UNSET
-    event_types: EventTypes | msgspec.UnsetType = msgspec.UNSET
-    description: Description | msgspec.UnsetType = msgspec.UNSET
-    version: Version | None = None
-
-
 class Rotation(Body):
     """How a secret is replaced."""
 
     overlap_hours: Annotated[
         int, Meta(ge=0, le=MAX_OVERLAP_HOURS, description="Hours that the secret before signs too; 0: not at all.")
     ]
+    secret: SecretText | None = None
     version: Version | None = None
 
 
@@ -152,24 +130,17 @@ class TestBody(Body):
     ) = None
 
 
-async def add_webhook_endpoint(call: Call, _: NoParams, body: NewEndpoint) -> EndpointSecretAnswer:
+async def add_webhook_endpoint(call: Call, _: NoParams, body: NewEndpointBody) -> EndpointSecretAnswer:
     """Add an endpoint."""
-    await check_url(body.url, call.settings.outbound_allow)
+    given = await read_wishes(call, body)
+    new = NewEndpoint(**given, secret=read_secret(body.secret), headers=read_headers(body.headers) or {})
     await endpoint.lock_endpoints(call.conn, call.customer_id)
     if await endpoint.count_endpoints(call.conn, call.customer_id) >= MAX_ENDPOINTS:
         raise conflict(f"expected at most {MAX_ENDPOINTS} webhook endpoints: delete one first")
-    secret = new_secret(secrets.token_bytes(SECRET_BYTES))
-    endpoint_id = await endpoint.insert_endpoint(
-        call.conn,
-        call.customer_id,
-        url=body.url,
-        secret=secret,
-        event_types=list(dict.fromkeys(body.event_types)),
-        description=body.description,
-    )
-    call.target = f"endpointId={endpoint_id}"
-    found = await endpoint.get_endpoint(call.conn, call.customer_id, endpoint_id)
-    return EndpointSecretAnswer(webhook_endpoint=_make_row(found), secret=secret)
+    added = await add_endpoint(call.conn, call.settings.sealer(), call.customer_id, new)
+    call.target = f"endpointId={added.id}"
+    found = await endpoint.get_endpoint(call.conn, call.customer_id, added.id)
+    return EndpointSecretAnswer(webhook_endpoint=show_endpoint(found), secret=added.secret)
 
 
 async def list_webhook_endpoints(call: Call, params: EndpointListParams) -> EndpointPage:
@@ -178,7 +149,7 @@ async def list_webhook_endpoints(call: Call, params: EndpointListParams) -> Endp
     found = await endpoint.list_endpoints(call.conn, call.customer_id, after=after, limit=params.limit + 1)
     page = found[: params.limit]
     return EndpointPage(
-        webhook_endpoints=[_make_row(each) for each in page],
+        webhook_endpoints=[show_endpoint(each) for each in page],
         next_cursor=write_cursor(page[-1].id) if len(found) > params.limit else None,
     )
 
@@ -191,55 +162,64 @@ async def get_webhook_endpoint(call: Call, params: EndpointParams) -> EndpointAn
 async def update_webhook_endpoint(call: Call, params: EndpointParams, body: EndpointChange) -> EndpointAnswer:
     """Change an endpoint."""
     endpoint_id = EndpointId(params.endpoint_id)
-    url = None if body.url is msgspec.UNSET else body.url
-    types = None if body.event_types is msgspec.UNSET else list(dict.fromkeys(body.event_types))
-    if url is not None:
-        await check_url(url, call.settings.outbound_allow)
-    is_updated = await endpoint.update_subscription(
-        call.conn,
-        call.customer_id,
-        endpoint_id,
-        version=body.version,
-        url=url,
-        event_types=types,
-        description=None if body.description is msgspec.UNSET else body.description,
-    )
-    if not is_updated:
-        raise version_conflict((await endpoint.get_endpoint(call.conn, call.customer_id, endpoint_id)).version)
+    given, headers = await read_wishes(call, body), read_headers(body.headers)
+    found = await endpoint.lock_endpoint(call.conn, call.customer_id, endpoint_id)
+    if body.version not in (None, found.version):
+        raise version_conflict(found.version)
+    wanted = replace(found.subscription, **given)
+    await endpoint.update_subscription(call.conn, call.customer_id, endpoint_id, wanted)
+    if headers is not None:
+        sealed = seal_headers(call.settings.sealer(), call.customer_id, headers)
+        await endpoint.update_headers(call.conn, call.customer_id, endpoint_id, sealed)
     return await _answer(call, endpoint_id)
 
 
 async def rotate_endpoint_secret(call: Call, params: EndpointParams, body: Rotation) -> EndpointSecretAnswer:
     """Replace an endpoint's secret."""
     endpoint_id = EndpointId(params.endpoint_id)
-    secret = new_secret(secrets.token_bytes(SECRET_BYTES))
-    is_rotated = await endpoint.rotate_secret(
+    secret = await rotate(
         call.conn,
+        call.settings.sealer(),
         call.customer_id,
         endpoint_id,
-        secret=secret,
+        secret=read_secret(body.secret),
         overlap_hours=body.overlap_hours,
         version=body.version,
     )
     found = await endpoint.get_endpoint(call.conn, call.customer_id, endpoint_id)
-    if not is_rotated:
+    if secret is None:
         raise version_conflict(found.version)
-    return EndpointSecretAnswer(webhook_endpoint=_make_row(found), secret=secret)
+    return EndpointSecretAnswer(webhook_endpoint=show_endpoint(found), secret=secret)
 
 
-async def disable_webhook_endpoint(call: Call, params: EndpointParams) -> EndpointAnswer:
+async def disable_webhook_endpoint(call: Call, params: EndpointParams, body: Disabling) -> EndpointAnswer:
     """Deliver nothing to an endpoint for now."""
     endpoint_id = EndpointId(params.endpoint_id)
-    await endpoint.mark_state(call.conn, call.customer_id, endpoint_id, state=EndpointState.DISABLED)
+    await endpoint.disable_endpoint(call.conn, call.customer_id, endpoint_id, reason=body.reason)
     return await _answer(call, endpoint_id)
 
 
-async def enable_webhook_endpoint(call: Call, params: EndpointParams) -> EndpointAnswer:
-    """Deliver to an endpoint again."""
+async def enable_webhook_endpoint(call: Call, params: EndpointParams, body: Enabling) -> EnabledAnswer:
+    """Deliver to an endpoint again; what is to be discarded is so before the first delivery."""
     endpoint_id = EndpointId(params.endpoint_id)
-    await endpoint.mark_state(call.conn, call.customer_id, endpoint_id, state=EndpointState.ACTIVE)
-    call.wake(Wake.DELIVER)
-    return await _answer(call, endpoint_id)
+    found = await endpoint.lock_endpoint(call.conn, call.customer_id, endpoint_id)
+    discarded = left = 0
+    if body.backlog is Backlog.DISCARD and not found.is_active:
+        discarded, left = await _discard(call, endpoint_id)
+    if not left:
+        await endpoint.enable_endpoint(call.conn, call.customer_id, endpoint_id)
+        call.wake(Wake.DELIVER)
+    found = await endpoint.get_endpoint(call.conn, call.customer_id, endpoint_id)
+    return EnabledAnswer(webhook_endpoint=show_endpoint(found), discarded_deliveries=discarded, left_deliveries=left)
+
+
+async def _discard(call: Call, endpoint_id: EndpointId) -> tuple[int, int]:
+    """Fail some of what waits; return how many, and how many are left."""
+    discarded = await delivery.end_deliveries(
+        call.conn, call.customer_id, endpoint_id, limit=ENDED_AT_ONCE, reason=delivery.ENDPOINT_ENABLED
+    )
+    left = await endpoint.count_backlog(call.conn, call.customer_id, endpoint_id, most=delivery.MOST_COUNTED)
+    return discarded, left
 
 
 async def delete_webhook_endpoint(call: Call, params: EndpointParams) -> DeletedEndpointAnswer:
@@ -271,20 +251,7 @@ async def test_webhook_endpoint(call: Call, params: EndpointParams, body: TestBo
 
 async def _answer(call: Call, endpoint_id: EndpointId) -> EndpointAnswer:
     found = await endpoint.get_endpoint(call.conn, call.customer_id, endpoint_id)
-    return EndpointAnswer(webhook_endpoint=_make_row(found))
-
-
-def _make_row(found: Endpoint) -> EndpointRow:
-    return EndpointRow(
-        id=found.id,
-        url=found.url,
-        event_types=list(found.event_types),
-        description=found.description,
-        state=EndpointState(found.state),
-        previous_secret_until=found.previous_secret_until,
-        created_at=found.created_at,
-        version=found.version,
-    )
+    return EndpointAnswer(webhook_endpoint=show_endpoint(found))
 
 
 ROUTES: Final = (
@@ -294,12 +261,13 @@ ROUTES: Final = (
         handle=add_webhook_endpoint,
         summary="Add a webhook endpoint",
         tag=TAG,
+        invalid_status=MISFIT,
         scope=Scope.WEBHOOKS_WRITE,
-        body=NewEndpoint,
+        body=NewEndpointBody,
         answer=EndpointSecretAnswer,
         status=201,
         text=f"Its secret is shown here only. At most {MAX_ENDPOINTS} a customer. Deliveries follow no redirects, and go to "
-        "no address of a private network unless the operator allows it.",
+        "no address of a private network, and no port but 443 and 8443, unless the operator allows it.",
         carries_secret=True,
         is_versioned=True,
     ),
@@ -309,6 +277,7 @@ ROUTES: Final = (
         handle=list_webhook_endpoints,
         summary="List the webhook endpoints",
         tag=TAG,
+        invalid_status=MISFIT,
         scope=Scope.WEBHOOKS_READ,
         params=EndpointListParams,
         answer=EndpointPage,
@@ -319,6 +288,7 @@ ROUTES: Final = (
         handle=get_webhook_endpoint,
         summary="One webhook endpoint",
         tag=TAG,
+        invalid_status=MISFIT,
         scope=Scope.WEBHOOKS_READ,
         params=EndpointParams,
         answer=EndpointAnswer,
@@ -330,11 +300,12 @@ ROUTES: Final = (
         handle=update_webhook_endpoint,
         summary="Change a webhook endpoint",
         tag=TAG,
+        invalid_status=MISFIT,
         scope=Scope.WEBHOOKS_WRITE,
         params=EndpointParams,
         body=EndpointChange,
         answer=EndpointAnswer,
-        text="What waits goes to the new URL.",
+        text="What waits goes to the new URL, with the new headers and in the new form; what was queued stays queued.",
         is_versioned=True,
     ),
     Route(
@@ -343,11 +314,13 @@ ROUTES: Final = (
         handle=rotate_endpoint_secret,
         summary="Replace a webhook endpoint's secret",
         tag=TAG,
+        invalid_status=MISFIT,
         scope=Scope.WEBHOOKS_WRITE,
         params=EndpointParams,
         body=Rotation,
         answer=EndpointSecretAnswer,
-        text="The new one is shown here only. While they overlap both sign, the new one first; an older one yet ends at once.",
+        text="And its key pair. The new secret is shown here only. While they overlap both sign, the new ones first; older ones "
+        "yet end at once.",
         carries_secret=True,
         is_versioned=True,
     ),
@@ -357,8 +330,11 @@ ROUTES: Final = (
         handle=disable_webhook_endpoint,
         summary="Deliver nothing to a webhook endpoint for now",
         tag=TAG,
+        invalid_status=MISFIT,
         scope=Scope.WEBHOOKS_WRITE,
         params=EndpointParams,
+        body=Disabling,
+        is_body_optional=True,
         answer=EndpointAnswer,
         text="New events make no delivery for it; POST .../replay brings them later. The slots of what waits pass without "
         "an attempt, and after three days it has failed.",
@@ -370,9 +346,14 @@ ROUTES: Final = (
         handle=enable_webhook_endpoint,
         summary="Deliver to a webhook endpoint again",
         tag=TAG,
+        invalid_status=MISFIT,
         scope=Scope.WEBHOOKS_WRITE,
         params=EndpointParams,
-        answer=EndpointAnswer,
+        body=Enabling,
+        is_body_optional=True,
+        answer=EnabledAnswer,
+        text="It begins without failures. What waits is delivered, or fails unsent: some at a time, and while any are left it "
+        "stays disabled; an attempt that is under way ends by itself. Nothing changes where it is active.",
         is_versioned=True,
     ),
     Route(
@@ -381,6 +362,7 @@ ROUTES: Final = (
         handle=delete_webhook_endpoint,
         summary="Delete a webhook endpoint",
         tag=TAG,
+        invalid_status=MISFIT,
         scope=Scope.WEBHOOKS_WRITE,
         params=EndpointParams,
         answer=DeletedEndpointAnswer,
@@ -392,6 +374,7 @@ ROUTES: Final = (
         handle=test_webhook_endpoint,
         summary="Send a webhook endpoint a test event",
         tag=TAG,
+        invalid_status=MISFIT,
         scope=Scope.WEBHOOKS_WRITE,
         params=EndpointParams,
         body=TestBody,

@@ -31,7 +31,7 @@ meanwhile you get 409 and nothing is lost.
 **How often.** `RateLimit-*` headers say what is left; past it comes 429 with `Retry-After`.
 """
 PROBLEMS: Final[Mapping[int, str]] = {
-    400: "The request cannot be read: bad_request.",
+    400: "The request cannot be read: bad_request. Where 422 is not an answer, also a value that does not fit: invalid.",
     401: "No token, or one that is unknown, expired or of the other environment: unauthorized, wrong_environment.",
     403: "The caller lacks the scope: forbidden.",
     404: "There is no such thing, or it is another's: not_found.",
@@ -43,7 +43,7 @@ PROBLEMS: Final[Mapping[int, str]] = {
     429: "Too many requests; Retry-After says how long to wait: rate_limited.",
     503: "Not available now; Retry-After says when to try again: unavailable.",
 }
-_ALWAYS: Final = (400, 413, 422, 429, 503)
+_ALWAYS: Final = (400, 413, 429, 503)
 _SIGNED_IN: Final = (401, 403)
 
 
@@ -103,7 +103,7 @@ def _describe(route: Route) -> dict[str, Any]:
         content: dict[str, Any] = {"schema": {"$ref": SCHEMAS + route.body.__name__}}
         if route.name in EXAMPLES:
             content["example"] = EXAMPLES[route.name]
-        described["requestBody"] = {"required": True, "content": {"application/json": content}}
+        described["requestBody"] = {"required": not route.is_body_optional, "content": {"application/json": content}}
     return described
 
 
@@ -129,7 +129,7 @@ def _describe_answer(route: Route) -> dict[str, Any]:
 
 
 def _list_problems(route: Route) -> dict[str, Any]:
-    statuses = {*_ALWAYS, *route.errors.values()}
+    statuses = {*_ALWAYS, route.invalid_status, *route.errors.values()}
     if route.scope is not None:
         statuses |= {*_SIGNED_IN}
     if route.body is not None:

@@ -90,6 +90,8 @@ def decode_body(route: Route, body: bytes, *, content_type: str, version: int | 
         if body.strip() not in (b"", b"{}"):
             raise BadRequest("expected no body")
         return None
+    if route.is_body_optional and not body:
+        body, content_type = b"{}", JSON
     if content_type != JSON:
         raise Problem(415, "unsupported_media_type", f"expected Content-Type {JSON}, got {content_type[:80]!r}")
     try:

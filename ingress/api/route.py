@@ -95,7 +95,8 @@ class Route:
     """One operation. `path` is below /api/v1, with parameters like {clientId}, which are fields of `params`.
 
     `scope` None is public: the handler has no customer yet. `params` holds path parameters and query alike. `errors` are
-    codes beyond those that every route can answer, each with its status. `carries_secret`: the answer holds a token, key
+    codes beyond those that every route can answer, each with its status. `invalid_status` is what a value that does not fit is
+    answered with. `is_body_optional`: no body at all is one without fields. `carries_secret`: the answer holds a token, key
     or secret, so it is never kept, and a repeat with the same Idempotency-Key is 409. `is_versioned`: the answer has
     `version`, given as ETag too. `sunset_on` is for a route that will go. Examples of bodies are in examples.py.
     """
@@ -112,6 +113,8 @@ class Route:
     status: int = 200
     text: str = ""
     errors: Mapping[str, int] = field(default_factory=dict)
+    invalid_status: int = 422
+    is_body_optional: bool = False
     carries_secret: bool = False
     is_versioned: bool = False
     streams: bool = False

@@ -23,11 +23,13 @@ from ingress.api import (
     pulls,
     refreshes,
     removals,
+    replays,
     reviews,
     sign_in,
     sub_accounts,
     transactions,
     users,
+    webhook_keys,
 )
 from ingress.api.route import Route
 
@@ -55,6 +57,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     *entries.ROUTES,
     *reviews.ROUTES,
     *endpoints.ROUTES,
+    *webhook_keys.ROUTES,
     *deliveries.ROUTES,
     *events.ROUTES,
+    *replays.ROUTES,
 )

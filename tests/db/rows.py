@@ -20,6 +20,7 @@ INSERT INTO sources (id, customer_id, slug, connector, dialect, verifier) OVERRI
     SELECT c, c, 'door-' || c, 'finicity', 'finicity', 'path' FROM unnest(ARRAY[7001, 7002]) AS c;
 INSERT INTO source_keys (source_id, key_no, secret) VALUES (7001, 1, 'sixteen letters.'), (7002, 1, 'sixteen letters.');
 INSERT INTO institutions (id, connector, aggregator_id, name) OVERRIDING SYSTEM VALUE VALUES (1, 'finicity', '1', 'Bank');
+INSERT INTO institution_health (institution_id, failures, failing_since) VALUES (1, 1, now());
 INSERT INTO enrolments (customer_id, client_id, source_id, aggregator_customer_id)
     SELECT c, 1, c, '1' FROM unnest(ARRAY[7001, 7002]) AS c;
 INSERT INTO connections (customer_id, id, client_id, source_id, aggregator_login_id) OVERRIDING SYSTEM VALUE
@@ -65,9 +66,10 @@ INSERT INTO audit_log (customer_id, id, actor, action) OVERRIDING SYSTEM VALUE
 INSERT INTO received (source_id, event_id, body_sha256) VALUES (7001, 'e1', sha256('')), (7002, 'e1', sha256(''));
 INSERT INTO inbox (source_id, id, customer_id, name, event_type, body) OVERRIDING SYSTEM VALUE
     SELECT c, 1, c, 'accountAdded', 'accountAdded', '{}' FROM unnest(ARRAY[7001, 7002]) AS c;
-INSERT INTO endpoints (customer_id, id, url, event_types, secret) OVERRIDING SYSTEM VALUE
-    SELECT c, 1, 'https://firm.example/hook', '{accountAdded}', 'whsec_' || repeat('A', 32)
+INSERT INTO endpoints (customer_id, id, url, event_types, secret, signing_key, public_key) OVERRIDING SYSTEM VALUE
+    SELECT c, 1, 'https://firm.example/hook', '{accountAdded}', 'sealed:k:A', 'sealed:k:A', 'whpk_A'
     FROM unnest(ARRAY[7001, 7002]) AS c;
+INSERT INTO endpoint_health (customer_id, endpoint_id) SELECT customer_id, id FROM endpoints;
 INSERT INTO events (customer_id, id, event_id, event_type, client_id, connection_id, body) OVERRIDING SYSTEM VALUE
     SELECT c, 1, gen_random_uuid(), 'accountAdded', 1, 1, '{}' FROM unnest(ARRAY[7001, 7002]) AS c;
 INSERT INTO deliveries (customer_id, id, created_at, endpoint_id, outbox_id) OVERRIDING SYSTEM VALUE

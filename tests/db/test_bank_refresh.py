@@ -1,6 +1,7 @@
 """Bank refreshes: one of a kind at a time, claimed by lease, done with the refresh that fetches what the bank said."""
 
 import asyncio
+from datetime import timedelta
 from uuid import uuid4
 
 import asyncpg
@@ -13,6 +14,7 @@ from tests.db.made import LEASE_S, OVER_S, Ground, make_connection
 from tests.seed import make_tenant
 
 PERSON = "user:1"
+DAY = timedelta(days=1)
 
 
 async def ask(ground: Ground, kind: str = "current", *, by: str = PERSON) -> BankRefresh:
@@ -55,7 +57,9 @@ async def handle(ground: Ground) -> tuple[int, ...]:
     lease = await ground.claim()
     assert lease is not None
     async with ground.app() as conn:
-        return tuple(each.id for each in await connection.mark_handled(conn, lease, update_hours=24))
+        return tuple(
+            each.id for each in await connection.mark_handled(conn, lease, next_update_at=lease.claimed_at + DAY)
+        )
 
 
 async def load_history(ground: Ground) -> int:
@@ -188,7 +192,7 @@ async def test_it_is_done_with_the_refresh_that_fetches(ground: Ground) -> None:
     assert before is not None
     refresh_no = await hand_over(ground, held)
     async with ground.app() as conn:
-        assert () == await connection.mark_handled(conn, before, update_hours=24)
+        assert () == await connection.mark_handled(conn, before, next_update_at=before.claimed_at + DAY)
     assert ("running", refresh_no) == ((await find(ground, asked.id)).state, before.claimed + 1)
     assert (asked.id,) == await handle(ground)
     ended = await find(ground, asked.id)

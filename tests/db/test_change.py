@@ -378,7 +378,7 @@ async def test_a_cursor_outlives_a_dump_and_restore(
         "BANKFEED_DATABASE_URL": postgres.url("bankfeed_app", restored, PASSWORD),
         "BANKFEED_QUEUE_DATABASE_URL": postgres.url("bankfeed_queue", restored, PASSWORD),
     }
-    there = await Database.connect(Settings.for_process(environ))
+    there = await Database.connect(Settings.for_command(environ))
     reader.database = there
     assert [True, False] == [is_shown for _, is_shown in await reader.catch_up()]
     async with there.tenant(reader.customer_id) as conn:

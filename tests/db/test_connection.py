@@ -29,11 +29,12 @@ from bankfeed.errors import LeaseLost
 from tests.db.made import LEASE_S, OVER_S, Ground, make_connection, wait_until_blocked
 
 MINUTE = timedelta(minutes=1)
+DAY = timedelta(days=1)
 
 
 async def finish(ground: Ground, lease: Lease) -> None:
     async with ground.app() as conn:
-        await mark_handled(conn, lease, update_hours=24)
+        await mark_handled(conn, lease, next_update_at=lease.claimed_at + DAY)
 
 
 async def counters(ground: Ground, superuser: asyncpg.Connection) -> tuple[int, int, int]:
@@ -92,7 +93,7 @@ async def test_a_request_that_meets_the_end_of_a_refresh_is_not_lost(
         await lock_leased(conn, lease)
         asking = asyncio.create_task(ground.request())
         await wait_until_blocked(superuser)
-        await mark_handled(conn, lease, update_hours=24)
+        await mark_handled(conn, lease, next_update_at=lease.claimed_at + DAY)
     assert (1, 0) == await asking
     assert (2, 1, 1) == await counters(ground, superuser)
     assert await ground.claim() is not None
@@ -161,7 +162,7 @@ async def test_an_expired_lease_is_due_again_and_its_token_is_worth_nothing(
                 await read(conn, old)
     async with ground.app() as conn:
         await mark_failed(conn, old, delay_s=0)
-        await mark_handled(conn, old, update_hours=24)
+        await mark_handled(conn, old, next_update_at=old.claimed_at + DAY)
         await update_health(conn, old, state="needs_person", status_code=103, as_of=old.claimed_at)
     after = await ground.row(superuser)
     ages = ("due_in", "lease_left")
@@ -215,7 +216,7 @@ async def test_a_commit_that_fails_handles_nothing(ground: Ground, superuser: as
     lease = await ground.lease()
     with suppress(ZeroDivisionError):
         async with ground.app() as conn:
-            await mark_handled(conn, lease, update_hours=24)
+            await mark_handled(conn, lease, next_update_at=lease.claimed_at + DAY)
             raise ZeroDivisionError
     assert (1, 1, 0) == await counters(ground, superuser)
     async with ground.app() as conn:
@@ -318,7 +319,7 @@ async def test_a_hint_that_a_refresh_did_not_see_is_not_forgotten_by_it(
     async with ground.app() as conn:
         await lock_leased(conn, lease)
         await update_health(conn, lease, state="active", status_code=0, as_of=target.started_at)
-        await mark_handled(conn, lease, update_hours=24)
+        await mark_handled(conn, lease, next_update_at=lease.claimed_at + DAY)
     again = await ground.claim()
     assert again is not None
     assert await is_hinted(ground, again)

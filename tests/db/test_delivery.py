@@ -1,24 +1,21 @@
-"""Deliveries: fanned out with their event, claimed by lease, and never recorded by who lost it."""
+"""Deliveries: claimed by lease, recorded together, and never by who lost the lease."""
 
 import asyncio
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import asyncpg
 import pytest
 
 from bankfeed.db import delivery
-from bankfeed.db.delivery import Attempt, ClaimedDelivery, claim_deliveries, get_outbox_state, list_parcels
-from bankfeed.db.endpoint import insert_endpoint
-from bankfeed.db.event import OutboundEvent, insert_events
+from bankfeed.db.delivery import Attempt, ClaimedDelivery, Outcome, get_outbox_state, record_outcomes
 from bankfeed.errors import RefusedData
-from bankfeed.model import EndpointId, EventType
-from tests.db.made import LEASE_S, OVER_S, Ground
-from tests.seed import ENDPOINT_SECRET, make_endpoint, make_tenant
+from bankfeed.model import EndpointId
+from tests.db.made import OVER_S, Ground
+from tests.db.outbox import BODY, claim, emit, rows
+from tests.seed import ENDPOINT_SECRET, make_endpoint, make_sealer
 
 NOW = datetime(2026, 3, 2, 6, 0, tzinfo=UTC)
-BODY = b'{"eventType": "transactionsRefreshed", "n": 0.10}'
 OK = Attempt(started_at=NOW, duration_ms=12, status=200)
 REFUSED = Attempt(started_at=NOW, duration_ms=12, status=500, answer="no")
 LOST = Attempt(started_at=NOW, duration_ms=12, status=None, error="no answer in time")
@@ -30,89 +27,38 @@ async def endpoint_id(ground: Ground) -> EndpointId:
     return await make_endpoint(ground.database, ground.tenant, url="https://firm.example/hook")
 
 
-async def emit(ground: Ground, *types: EventType, count: int = 1) -> int:
-    """Commit events; return how many deliveries wait."""
-    wanted = types or (EventType.TRANSACTIONS_REFRESHED,) * count
-    events = [
-        OutboundEvent(
-            event_id=uuid4(),
-            event_type=event_type,
-            client_id=ground.tenant.client_id,
-            connection_id=ground.connection_id,
-            body=BODY,
-            created_at=datetime.now(UTC),
-        )
-        for event_type in wanted
-    ]
-    async with ground.app() as conn:
-        return await insert_events(conn, ground.tenant.customer_id, events)
-
-
-async def claim(
-    ground: Ground, *, lease_s: float = LEASE_S, limit: int = 10, now: datetime | None = None
-) -> tuple[UUID, Sequence[ClaimedDelivery]]:
-    token = uuid4()
-    async with ground.database.queue() as conn:
-        return token, await claim_deliveries(conn, token=token, lease_s=lease_s, limit=limit, now=now)
-
-
-async def rows(superuser: asyncpg.Connection, sql: str) -> list[tuple[object, ...]]:
-    return [tuple(row) for row in await superuser.fetch(sql)]
-
-
-# ------------------------------------------------------------------------------------------------ fan-out
-
-
-async def test_each_active_endpoint_that_wants_an_event_gets_one(
-    ground: Ground, endpoint_id: EndpointId, superuser: asyncpg.Connection
+async def record(
+    ground: Ground,
+    claimed: ClaimedDelivery,
+    token: UUID,
+    state: str,
+    attempt: Attempt | None = None,
+    *,
+    due_at: datetime | None = None,
+    reason: str = "",
+    now: datetime | None = None,
 ) -> None:
-    """Not one that is disabled, not one that wants other events, not another customer's."""
-    stranger = await make_tenant(ground.database, ground.sources)
-    await make_endpoint(ground.database, stranger, url="https://other.example/hook")
-    async with ground.app() as conn:
-        picky = await insert_endpoint(
-            conn,
-            ground.tenant.customer_id,
-            url="https://firm.example/picky",
-            secret=ENDPOINT_SECRET,
-            event_types=[EventType.MFA_UPDATED],
-            description="",
-        )
-    assert 1 == await emit(ground)
-    assert 3 == await emit(ground, EventType.MFA_UPDATED, EventType.ACCOUNT_ADDED)
-    sent = "SELECT endpoint_id, count(*) FROM delivery_queue GROUP BY 1 ORDER BY 1"
-    assert [(endpoint_id, 3), (picky, 1)] == await rows(superuser, sent)
-    await superuser.execute("UPDATE endpoints SET state = 'disabled'")
-    assert 0 == await emit(ground)
-    assert 4 == await superuser.fetchval("SELECT count(*) FROM events")
-
-
-async def test_a_parcel_is_what_was_committed(ground: Ground, endpoint_id: EndpointId) -> None:
-    """The same bytes on every try, with the endpoint's address, secret and state of now."""
-    await emit(ground)
-    _, claimed = await claim(ground)
-    async with ground.app() as conn:
-        [parcel] = await list_parcels(conn, ground.tenant.customer_id, claimed)
-    assert (BODY, "transactionsRefreshed", "https://firm.example/hook", ENDPOINT_SECRET, True) == (
-        parcel.body,
-        parcel.event_type,
-        parcel.url,
-        parcel.secret,
-        parcel.is_endpoint_active,
-    )
-
-
-async def test_a_parcel_of_another_customer_is_not_read(ground: Ground, endpoint_id: EndpointId) -> None:
-    """What the queue role claimed for one customer cannot be read as another."""
-    await emit(ground)
-    _, claimed = await claim(ground)
-    stranger = await make_tenant(ground.database, ground.sources)
-    async with ground.database.tenant(stranger.customer_id) as conn:
-        assert () == await list_parcels(conn, stranger.customer_id, claimed)
-        assert () == await list_parcels(conn, ground.tenant.customer_id, claimed)
+    outcome = Outcome(claimed=claimed, token=token, state=state, attempt=attempt, due_at=due_at, reason=reason)
+    async with ground.database.queue() as conn:
+        await record_outcomes(conn, [outcome], now=now)
 
 
 # ------------------------------------------------------------------------------------------------ claims
+
+
+async def test_a_claim_says_what_to_send(ground: Ground, endpoint_id: EndpointId) -> None:
+    """The very bytes that were committed, the endpoint's address of now, and its secret as it lies there: sealed."""
+    await emit(ground)
+    _, [claimed] = await claim(ground)
+    assert (BODY, "transactionsRefreshed", "https://firm.example/hook") == (
+        claimed.body,
+        claimed.event_type,
+        claimed.url,
+    )
+    assert ENDPOINT_SECRET == make_sealer().open(claimed.secret, of=f"endpoint of customer {ground.tenant.customer_id}")
+    assert claimed.previous_secret is None
+    assert ENDPOINT_SECRET not in repr(claimed)
+    assert claimed.secret not in repr(claimed)
 
 
 async def test_the_claim_commits_when_the_schedule_began(
@@ -138,17 +84,15 @@ async def test_without_a_time_the_clock_is_postgres(ground: Ground, endpoint_id:
     assert abs(first.claimed_at - before) < timedelta(seconds=30)
 
 
-async def test_claims_skip_what_others_hold(
+async def test_the_longest_due_goes_first(
     ground: Ground, endpoint_id: EndpointId, superuser: asyncpg.Connection
 ) -> None:
-    """Two that claim at once share what is due; the longest due goes first."""
+    """Whatever its number; and what is claimed is not claimed again."""
     await emit(ground, count=5)
     await superuser.execute("UPDATE delivery_queue SET due_at = now() - delivery_id * interval '1 min'")
-    async with ground.database.queue() as conn:
-        first = await claim_deliveries(conn, token=uuid4(), lease_s=60, limit=3)
-        _, second = await claim(ground)
+    _, first = await claim(ground, limit=3)
+    _, second = await claim(ground)
     assert [3, 2] == [len(first), len(second)]
-    assert not {each.delivery_id for each in first} & {each.delivery_id for each in second}
     assert min(each.delivery_id for each in first) > max(each.delivery_id for each in second)
 
 
@@ -159,18 +103,15 @@ async def test_an_abandoned_delivery_is_due_again_with_the_same_event(
     await emit(ground)
     old, [first] = await claim(ground, lease_s=OVER_S)
     new, [second] = await claim(ground)
-    assert (first.delivery_id, first.outbox_id) == (second.delivery_id, second.outbox_id)
-    async with ground.app() as conn:
-        assert not await delivery.mark_delivered(conn, first, OK, token=old)
-        assert not await delivery.mark_failed(conn, first, REFUSED, token=old)
-        assert not await delivery.mark_failed(conn, first, None, token=old)
-        assert not await delivery.mark_waiting(conn, first, REFUSED, token=old, due_at=NOW)
-        await delivery.give_back(conn, first, token=old)
+    assert (first.delivery_id, first.event_id) == (second.delivery_id, second.event_id)
+    for state, attempt in (("delivered", OK), ("failed", REFUSED), ("failed", None), ("later", REFUSED)):
+        await record(ground, first, old, state, attempt, due_at=NOW)
+    await record(ground, first, old, "given_back")
+    assert [(new, 0)] == await rows(superuser, "SELECT lease_token, attempts FROM delivery_queue")
     assert 0 == await superuser.fetchval("SELECT count(*) FROM attempts")
-    async with ground.app() as conn:
-        assert await delivery.mark_delivered(conn, second, OK, token=new)
-    async with ground.app() as conn:
-        assert not await delivery.mark_delivered(conn, second, OK, token=new)
+    assert 0 == await superuser.fetchval("SELECT failures FROM endpoint_health")
+    for _ in range(2):
+        await record(ground, second, new, "delivered", OK)
     assert [("delivered",)] == await rows(superuser, "SELECT state::text FROM deliveries")
     assert 1 == await superuser.fetchval("SELECT count(*) FROM attempts")
 
@@ -184,8 +125,7 @@ async def test_a_delivered_event_leaves_the_queue(
     """The delivery is final with its times, its attempt is kept, and nothing waits."""
     await emit(ground)
     token, [claimed] = await claim(ground)
-    async with ground.app() as conn:
-        assert await delivery.mark_delivered(conn, claimed, OK, token=token, now=NOW)
+    await record(ground, claimed, token, "delivered", OK, now=NOW)
     final = "SELECT state::text, first_attempt_at, finished_at FROM deliveries"
     assert [("delivered", claimed.first_attempt_at, NOW)] == await rows(superuser, final)
     kept = "SELECT attempt_no, started_at, duration_ms, status, error, answer FROM attempts"
@@ -198,12 +138,10 @@ async def test_attempts_are_numbered(ground: Ground, endpoint_id: EndpointId, su
     await emit(ground)
     for attempt in (REFUSED, LOST):
         token, [claimed] = await claim(ground)
-        async with ground.app() as conn:
-            assert await delivery.mark_waiting(conn, claimed, attempt, token=token, due_at=NOW)
+        await record(ground, claimed, token, "later", attempt, due_at=NOW)
     token, [claimed] = await claim(ground)
     assert 2 == claimed.attempts
-    async with ground.app() as conn:
-        assert await delivery.mark_failed(conn, claimed, REFUSED, token=token)
+    await record(ground, claimed, token, "failed", REFUSED)
     kept = "SELECT attempt_no, status, error, answer FROM attempts ORDER BY attempt_no"
     assert [(1, 500, "", "no"), (2, None, "no answer in time", ""), (3, 500, "", "no")] == await rows(superuser, kept)
     assert [("failed",)] == await rows(superuser, "SELECT state::text FROM deliveries")
@@ -216,47 +154,41 @@ async def test_what_is_due_later_is_not_claimed(
     await emit(ground)
     token, [claimed] = await claim(ground)
     due_at = await superuser.fetchval("SELECT now() + interval '30 s'")
-    async with ground.app() as conn:
-        await delivery.mark_waiting(conn, claimed, REFUSED, token=token, due_at=due_at)
+    await record(ground, claimed, token, "later", REFUSED, due_at=due_at)
     assert [0, 0, 1] == [
         len((await claim(ground, now=now))[1]) for now in (None, due_at - timedelta(microseconds=1), due_at)
     ]
 
 
-async def test_three_days_may_end_without_an_attempt(
+async def test_a_failure_without_an_attempt_makes_none_up(
     ground: Ground, endpoint_id: EndpointId, superuser: asyncpg.Connection
 ) -> None:
-    """A delivery that is over is failed, and no attempt is made up for it; one that never had any has no first one."""
+    """One that was never attempted has no first attempt; one that was keeps it. The endpoint is not to blame."""
     await emit(ground, count=2)
     await superuser.execute(
         "UPDATE delivery_queue SET first_attempt_at = $1 WHERE delivery_id = (SELECT min(id) FROM deliveries)", NOW
     )
     token, claimed = await claim(ground)
     for each in claimed:
-        async with ground.app() as conn:
-            assert await delivery.mark_failed(conn, each, None, token=token)
-    final = "SELECT state::text, first_attempt_at FROM deliveries ORDER BY id"
-    assert [("failed", NOW), ("failed", None)] == await rows(superuser, final)
+        await record(ground, each, token, "failed", reason="the schedule is over")
+    final = "SELECT state::text, first_attempt_at, reason FROM deliveries ORDER BY id"
+    assert [("failed", NOW, "the schedule is over"), ("failed", None, "the schedule is over")] == await rows(
+        superuser, final
+    )
     assert 0 == await superuser.fetchval("SELECT count(*) FROM attempts")
+    assert 0 == await superuser.fetchval("SELECT failures FROM endpoint_health")
 
 
 async def test_giving_back_is_no_attempt(
     ground: Ground, endpoint_id: EndpointId, superuser: asyncpg.Connection
 ) -> None:
-    """What is given back is due at once or when it is said, and its schedule has not begun."""
+    """What is given back is due at once, and its schedule has not begun."""
     await emit(ground)
     token, [claimed] = await claim(ground)
-    assert claimed.is_first
-    async with ground.database.queue() as conn:
-        await delivery.give_back(conn, claimed, token=token)
-    assert [(0, None, None)] == await rows(
-        superuser, "SELECT attempts, first_attempt_at, lease_token FROM delivery_queue"
-    )
-    token, [again] = await claim(ground)
-    assert (0, True) == (again.attempts, again.is_first)
-    async with ground.database.queue() as conn:
-        await delivery.give_back(conn, again, token=token, due_at=again.claimed_at + timedelta(hours=1))
-    assert () == tuple((await claim(ground))[1])
+    await record(ground, claimed, token, "given_back")
+    kept = "SELECT attempts, first_attempt_at, lease_token, due_at <= now() FROM delivery_queue"
+    assert [(0, None, None, True)] == await rows(superuser, kept)
+    assert 1 == len((await claim(ground))[1])
 
 
 async def test_giving_back_keeps_a_schedule_that_began(
@@ -266,24 +198,26 @@ async def test_giving_back_keeps_a_schedule_that_began(
     await emit(ground)
     _, [killed] = await claim(ground, lease_s=OVER_S)
     token, [claimed] = await claim(ground)
-    assert not claimed.is_first
-    async with ground.database.queue() as conn:
-        await delivery.give_back(conn, claimed, token=token)
+    await record(ground, claimed, token, "given_back")
     assert [(killed.first_attempt_at,)] == await rows(superuser, "SELECT first_attempt_at FROM delivery_queue")
 
 
-async def test_an_attempt_and_the_next_state_are_one(
+async def test_a_batch_is_recorded_or_not(
     ground: Ground, endpoint_id: EndpointId, superuser: asyncpg.Connection
 ) -> None:
-    """Where the attempt cannot be stored, the delivery stays as it was."""
-    await emit(ground)
-    token, [claimed] = await claim(ground)
+    """Where one attempt cannot be stored, every delivery of the batch stays as it was."""
+    await emit(ground, count=2)
+    token, claimed = await claim(ground)
     poison = Attempt(started_at=NOW, duration_ms=1, status=200, answer="a\x00b")
+    outcomes = [
+        Outcome(claimed=each, token=token, state="delivered", attempt=attempt)
+        for each, attempt in zip(claimed, (OK, poison), strict=True)
+    ]
     with pytest.raises(RefusedData):
-        async with ground.app() as conn:
-            await delivery.mark_delivered(conn, claimed, poison, token=token)
-    assert [("waiting",)] == await rows(superuser, "SELECT state::text FROM deliveries")
-    assert [(0, token)] == await rows(superuser, "SELECT attempts, lease_token FROM delivery_queue")
+        async with ground.database.queue() as conn:
+            await record_outcomes(conn, outcomes)
+    assert [("waiting",)] * 2 == await rows(superuser, "SELECT state::text FROM deliveries")
+    assert [(0, token)] * 2 == await rows(superuser, "SELECT attempts, lease_token FROM delivery_queue")
 
 
 async def test_the_outbox_is_counted(ground: Ground, endpoint_id: EndpointId, superuser: asyncpg.Connection) -> None:
@@ -297,6 +231,24 @@ async def test_the_outbox_is_counted(ground: Ground, endpoint_id: EndpointId, su
     assert 90 <= state.oldest_due_age_s < 120
 
 
+async def test_the_next_due_time_is_known(
+    ground: Ground, endpoint_id: EndpointId, superuser: asyncpg.Connection
+) -> None:
+    """In seconds from now, not more than 0 for what is due; what waits for another to end has no time."""
+
+    async def find() -> float | None:
+        async with ground.database.queue() as conn:
+            return await delivery.find_next_due_s(conn)
+
+    assert await find() is None
+    await emit(ground, count=2)
+    assert (await find() or 0) <= 0
+    await superuser.execute(
+        "UPDATE delivery_queue SET due_at = CASE delivery_id % 2 WHEN 1 THEN 'infinity' ELSE now() + interval '40 s' END"
+    )
+    assert 30 < (await find() or 0) <= 40
+
+
 async def test_workers_at_once_deliver_each_event_once(
     ground: Ground, endpoint_id: EndpointId, superuser: asyncpg.Connection
 ) -> None:
@@ -304,11 +256,15 @@ async def test_workers_at_once_deliver_each_event_once(
     await emit(ground, count=40)
 
     async def work() -> None:
-        while (taken := await claim(ground, limit=3))[1]:
-            token, claimed = taken
+        while await superuser_count() > 0:
+            token, claimed = await claim(ground, limit=3)
             for each in claimed:
-                async with ground.app() as conn:
-                    assert await delivery.mark_delivered(conn, each, OK, token=token)
+                await record(ground, each, token, "delivered", OK)
+
+    async def superuser_count() -> int:
+        async with ground.database.queue() as conn:
+            waiting: int = await conn.fetchval("SELECT count(*) FROM delivery_queue")
+        return waiting
 
     await asyncio.gather(*(work() for _ in range(4)))
     assert [("delivered", 40)] == await rows(superuser, "SELECT state::text, count(*) FROM deliveries GROUP BY 1")

@@ -9,7 +9,10 @@ from bankfeed.model import ClientId, CustomerId
 from tests.db.rows import insert_rows, list_names
 
 OURS, OTHERS, CLIENT = CustomerId(7001), CustomerId(7002), ClientId(1)
-NOT_A_CLIENTS = ("customers", "users", "sessions", "sources", "endpoints", "api_keys", "idempotency_keys", "audit_log")
+NOT_A_CLIENTS = (
+    *("customers", "users", "sessions", "sources", "endpoints", "endpoint_health", "api_keys", "idempotency_keys"),
+    "audit_log",
+)
 STAYING = {
     "clients": 1,
     "removals": 1,

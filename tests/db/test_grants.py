@@ -18,26 +18,30 @@ READ_BY_QUEUE = {
     "bank_refreshes": "customer_id id connection_id kind state tries due_at lease_token lease_until finished_at",
     "removals": "customer_id id source_id kind state tries due_at lease_token lease_until finished_at",
     "enrolments": "customer_id client_id source_id aggregator_customer_id created_at",
-    "connections": "customer_id id client_id source_id aggregator_login_id state requested claimed handled failures due_at"
-    " next_update_at lease_token lease_until last_refresh_at deleted_at",
+    "connections": "customer_id id client_id source_id institution_id aggregator_login_id state requested claimed handled"
+    " failures due_at next_update_at lease_token lease_until last_refresh_at deleted_at",
     "accounts": "customer_id id connection_id source_id aggregator_id state adopted_into deleted_at",
     "received": "source_id event_id body_sha256 received_at",
     "inbox": "source_id id received_at customer_id name event_type event_id customer_ref login_refs account_refs state"
     " reason needs_listing tries ends due_at lease_token lease_until finished_at",
     "delivery_queue": "customer_id delivery_id endpoint_id outbox_id created_at due_at attempts first_attempt_at"
-    " extra_attempts is_by_hand lease_token lease_until",
+    " extra_attempts is_by_hand urgent_at order_key queued_at lease_token lease_until",
+    "endpoint_health": "failures blocked_until",
+    "institutions": "id time_zone",
+    "institution_health": "institution_id failures failing_since blocked_until",
     "schema_version": "version loaded_at",
 }
 UPDATED_BY_QUEUE = {
     "connections": "requested claimed due_at next_update_at lease_token lease_until repair_hinted_at",
     "accounts": "delete_hinted_at",
+    "institution_health": "institution_id failures failing_since blocked_until",
     "sign_in_failures": "name_sha256 failures blocked_until",
     "bank_refreshes": "due_at lease_token lease_until",
     "removals": "due_at lease_token lease_until",
     "inbox": "customer_id state reason needs_listing tries ends due_at lease_token lease_until finished_at",
-    "delivery_queue": "due_at first_attempt_at lease_token lease_until",
 }
 INSERTED_BY_QUEUE = {
+    "institution_health": "institution_id failures failing_since blocked_until",
     "sign_in_failures": "name_sha256 failures blocked_until",
     "received": "source_id event_id body_sha256 received_at",
     "inbox": "source_id name event_type event_id customer_ref login_refs account_refs body state reason finished_at",
@@ -45,10 +49,19 @@ INSERTED_BY_QUEUE = {
 SECRET_TO_QUEUE = {  # what no allow-list may ever name
     *("inbox.body", "events.body", "accounts.name", "accounts.balance", "accounts.number_display", "sources.verifier"),
     *("transactions.amount", "users.email", "users.password_hash", "sessions.token_sha256", "source_keys.secret"),
-    *("endpoints.url", "endpoints.secret", "clients.name", "clients.username", "pulls.held", "attempts.answer"),
+    *(
+        "endpoints.url",
+        "endpoints.secret",
+        "endpoints.headers",
+        "clients.name",
+        "clients.username",
+        "pulls.held",
+        "attempts.answer",
+    ),
     *("transaction_changes.before", "acts.detail", "doubts.reason", "audit_log.target", "audit_log.actor"),
     *("users.invite_sha256", "api_keys.key_sha256", "idempotency_keys.answer", "clients.email", "clients.phone"),
     *("removals.aggregator_ref", "bank_refreshes.message", "review_items.reason", "endpoints.previous_secret"),
+    *("endpoints.signing_key", "endpoints.previous_signing_key"),
 }
 
 
@@ -151,9 +164,30 @@ async def test_partitions_are_reached_through_their_parents(
     [
         (
             "bankfeed_app",
-            ["enter", "erase_client", "erase_inbox", "find_invitation", "find_session", "find_user"],
+            [
+                "enter",
+                "erase_client",
+                "erase_inbox",
+                "find_invitation",
+                "find_public_keys",
+                "find_session",
+                "find_user",
+            ],
         ),
-        ("bankfeed_queue", ["delete_old_requests", "drop_partitions", "find_source", "make_partitions"]),
+        (
+            "bankfeed_queue",
+            [
+                *(
+                    "claim_connection",
+                    "claim_deliveries",
+                    "delete_old_requests",
+                    "drop_partitions",
+                    "end_overdue_deliveries",
+                    "find_source",
+                ),
+                *("has_room", "make_partitions", "record_attempts"),
+            ],
+        ),
     ],
 )
 async def test_functions_of_the_owner_are_called_by_whom_they_are_for(

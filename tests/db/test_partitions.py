@@ -9,7 +9,8 @@ import pytest
 from bankfeed.db import Database
 from bankfeed.db.schema import drop_partitions, make_partitions
 from bankfeed.errors import Unavailable
-from tests.db.made import claim_events, make_incoming, receive
+from tests.conftest import Urls
+from tests.db.made import claim_events, make_incoming, receive, wait_until_blocked
 from tests.db.rows import list_names
 from tests.seed import make_sources
 
@@ -161,6 +162,106 @@ async def test_a_week_with_work_that_waits_stays(
     )
     await superuser.execute("DELETE FROM delivery_queue")
     assert sorted([*(name_of(parent, -9) for parent in OUTBOX), name_of("inbox", -8)]) == await drop(database)
+
+
+async def test_what_a_replay_queues_meanwhile_stays(
+    database: Database, owner: asyncpg.Connection, superuser: asyncpg.Connection, urls: Urls
+) -> None:
+    """A week that is read by who queues some of it is looked at once more, when that is committed."""
+    await make_week(owner, -8)
+    replaying = await asyncpg.connect(urls.superuser)
+    async with replaying.transaction():
+        await replaying.execute("SELECT FROM events")
+        dropping = asyncio.create_task(drop(database))
+        await wait_until_blocked(superuser)
+        await replaying.execute(
+            "INSERT INTO delivery_queue (customer_id, delivery_id, endpoint_id, outbox_id, created_at) VALUES (1, 1, 1, 1, $1)",
+            monday(-8),
+        )
+    assert name_of("events", -8) not in await dropping
+    assert name_of("events", -8) in await list_partitions(superuser)
+    await replaying.close()
+
+
+async def insert_strays(conn: asyncpg.Connection, source_id: int, at: datetime) -> None:
+    """Put a row into each parent, at a time for which nobody made a partition; the inbox has one done and one that waits."""
+    await conn.execute(
+        "INSERT INTO inbox (source_id, name, event_type, body, received_at, state, finished_at)"
+        " SELECT $1, 'x', 'mfaUpdated', '', $2::timestamptz, s, CASE s WHEN 'done' THEN $2::timestamptz END"
+        " FROM unnest(ARRAY['done', 'waiting']::inbox_state[]) s",
+        source_id,
+        at,
+    )
+    await conn.execute(
+        "INSERT INTO events (customer_id, created_at, event_id, event_type, client_id, connection_id, body)"
+        " VALUES (1, $1, gen_random_uuid(), 'mfaUpdated', 1, 1, '')",
+        at,
+    )
+    await conn.execute("SET session_replication_role TO replica")  # no endpoint is needed
+    await conn.execute(
+        "INSERT INTO deliveries (customer_id, created_at, endpoint_id, outbox_id) VALUES (1, $1, 1, 1)", at
+    )
+    await conn.execute("RESET session_replication_role")
+    await conn.execute(
+        "INSERT INTO attempts (customer_id, delivery_id, attempt_no, started_at, delivery_created_at, duration_ms, status)"
+        " SELECT 1, coalesce(max(delivery_id), 0) + 1, 1, $1, $1, 1, 200 FROM attempts",
+        at,
+    )
+    await conn.execute("INSERT INTO audit_log (customer_id, actor, action, at) VALUES (1, 'system', 'x', $1)", at)
+
+
+async def test_what_landed_in_the_default_ages_too(
+    database: Database, owner: asyncpg.Connection, superuser: asyncpg.Connection
+) -> None:
+    """Rows of a week that was missed leave when they are old enough, but not an event that waits, in or out."""
+    sources = await make_sources(owner)
+    old, waited_for, young = (monday(0) - timedelta(days=days) for days in (300, 200, 60))
+    for at in (old, waited_for, young):
+        await insert_strays(superuser, sources.finicity, at)
+    await superuser.execute(
+        "INSERT INTO delivery_queue (customer_id, delivery_id, endpoint_id, outbox_id, created_at) VALUES (1, 2, 1, 2, $1)",
+        waited_for,
+    )
+    assert [
+        "1 of attempts_default",
+        "1 of deliveries_default",
+        "1 of events_default",
+        "2 of inbox_default",
+    ] == await drop(database, inbox_days=100, outbox_days=100, audit_days=730)
+    assert [waited_for, young] == [
+        row["created_at"] for row in await superuser.fetch("SELECT created_at FROM events_default ORDER BY 1")
+    ]
+    assert ["done", "waiting", "waiting", "waiting"] == await list_names(
+        superuser, "SELECT state::text FROM inbox_default ORDER BY 1"
+    )
+    await superuser.execute("DELETE FROM delivery_queue")
+    assert [
+        "1 of attempts_default",
+        "2 of audit_log_default",
+        "1 of deliveries_default",
+        "1 of events_default",
+    ] == await drop(database, inbox_days=100, outbox_days=100, audit_days=100)
+
+
+async def test_the_default_is_emptied_some_at_a_time(
+    database: Database, owner: asyncpg.Connection, superuser: asyncpg.Connection
+) -> None:
+    """Ten thousand rows a call, the oldest first, of all parents together."""
+    sources = await make_sources(owner)
+    await superuser.execute(
+        "INSERT INTO inbox (source_id, name, event_type, body, received_at, state, finished_at)"
+        " SELECT $1, 'x', 'mfaUpdated', '', $2::timestamptz + n * interval '1 second', 'done', now()"
+        " FROM generate_series(1, 10001) n",
+        sources.finicity,
+        monday(-50),
+    )
+    await insert_strays(superuser, sources.finicity, monday(-50))
+    outbox = [f"1 of {parent}_default" for parent in OUTBOX]
+    assert [*outbox, "9997 of inbox_default"] == await drop(database)
+    left = await superuser.fetchval("SELECT min(received_at) FROM inbox WHERE state = 'done'")
+    assert monday(-50) + timedelta(seconds=9_997) == left
+    assert ["5 of inbox_default"] == await drop(database)
+    assert [] == await drop(database)
 
 
 async def test_the_default_is_never_dropped(database: Database, superuser: asyncpg.Connection) -> None:

@@ -88,9 +88,17 @@ VIOLATIONS = {
     " lease_token = gen_random_uuid()",
     "endpoint_url_is_http": "UPDATE endpoints SET url = 'file:///etc/passwd'",
     "endpoint_wants_something": "UPDATE endpoints SET event_types = '{}'",
-    "endpoint_secret_is_standard": "UPDATE endpoints SET secret = 'whsec_short'",
+    "endpoint_secrets_are_sealed": "UPDATE endpoints SET secret = 'whsec_' || repeat('A', 44)",
+    "endpoint_public_key_is_standard": "UPDATE endpoints SET public_key = 'whsk_A'",
     "endpoint_previous_secret_has_end": "UPDATE endpoints SET previous_secret = secret",
+    "endpoint_headers_have_names": "UPDATE endpoints SET headers = 'sealed:k:A'",
+    "endpoint_slots_are_bounded": "UPDATE endpoints SET slots = 0",
+    "endpoint_rate_is_bounded": "UPDATE endpoints SET rate_per_s = 1001",
+    "endpoint_jitter_is_bounded": "UPDATE endpoints SET jitter_percent = 51",
+    "endpoint_schedule_is_bounded": "UPDATE endpoints SET retry_schedule = ARRAY(SELECT generate_series(1, 15))",
     "endpoint_deleted_is_disabled": "UPDATE endpoints SET deleted_at = now()",
+    "institution_failing_has_since": "UPDATE institution_health SET failing_since = NULL",
+    "endpoint_failing_has_since": "UPDATE endpoint_health SET failures = 1",
     "delivery_reason_is_of_a_failure": "UPDATE deliveries SET reason = 'away'",
     "delivery_extra_attempts_are_bounded": "UPDATE delivery_queue SET extra_attempts = 101",
     "delivery_final_has_time": "UPDATE deliveries SET state = 'delivered'",
@@ -279,10 +287,18 @@ async def test_unique_keys_hold_the_tenant(superuser: asyncpg.Connection) -> Non
 @pytest.mark.parametrize(
     ("index", "sql"),
     [
-        ("connections_due", "SELECT count(*) FROM connections WHERE handled < requested"),
+        ("Index Only Scan using connections_", "SELECT count(*) FROM connections WHERE handled < requested"),
         (
             "connections_due",
             """SELECT id FROM connections WHERE handled < requested AND due_at <= now() ORDER BY due_at, customer_id, id LIMIT 1 FOR UPDATE SKIP LOCKED""",
+        ),
+        (
+            "connections_lanes",
+            """SELECT id FROM connections WHERE handled < requested AND coalesce(institution_id, 0) = 7 AND due_at <= now() ORDER BY due_at, customer_id, id LIMIT 1 FOR UPDATE SKIP LOCKED""",
+        ),
+        (
+            "connections_leased",
+            "SELECT count(*) FROM connections WHERE institution_id = 7 AND lease_token IS NOT NULL AND lease_until > now()",
         ),
         (
             "connections_next_update",

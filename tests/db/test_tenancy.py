@@ -35,6 +35,7 @@ TENANT_TABLES = (
         "inbox",
         "events",
         "endpoints",
+        "endpoint_health",
         "deliveries",
         "delivery_queue",
         "attempts",
@@ -63,14 +64,16 @@ UPDATED = {  # every tenant table that the app may update, and a column to try i
     "removals": "reason",
     "idempotency_keys": "status",
     "endpoints": "url",
+    "endpoint_health": "failures",
     "deliveries": "first_attempt_at",
     "delivery_queue": "attempts",
 }
 INSERTS = """
 INSERT INTO customers (id, name) VALUES (7003, 'Mine too');
 INSERT INTO clients (customer_id, username, name) VALUES (7002, 'x', 'x');
-INSERT INTO endpoints (customer_id, url, event_types, secret)
-    VALUES (7002, 'https://me.example', '{accountAdded}', 'whsec_' || repeat('A', 32));
+INSERT INTO endpoints (customer_id, url, event_types, secret, signing_key, public_key)
+    VALUES (7002, 'https://me.example', '{accountAdded}', 'sealed:k:A', 'sealed:k:A', 'whpk_A');
+INSERT INTO endpoint_health (customer_id, endpoint_id) VALUES (7002, 2);
 INSERT INTO events (customer_id, event_id, event_type, client_id, connection_id, body)
     VALUES (7002, gen_random_uuid(), 'accountAdded', 1, 1, '');
 INSERT INTO audit_log (customer_id, actor, action) VALUES (7002, 'user:1', 'listClients');

@@ -13,6 +13,7 @@ from bench.__main__ import BENCHMARKS, choose
 from bench.load import BODY_BYTES, Run, Sender, make_body
 from bench.pace import PacedRun, PacedSender
 from bench.results import Benchmark, Result, make_result, make_table, write_results
+from bench.sink import Book, Reader
 
 
 class Wire(asyncio.Transport):
@@ -47,13 +48,20 @@ def test_a_name_or_its_beginning_chooses() -> None:
         "ingress.accept_rate",
         "ingress.accept_p99",
     ]
+    assert [each.name for each in choose(BENCHMARKS, "deliver", is_full=False)] == [
+        "deliver.rate",
+        "deliver.first_attempt",
+        "deliver.bad_neighbour",
+        "deliver.waiting",
+    ]
     assert choose(BENCHMARKS, None, is_full=False) == [each for each in BENCHMARKS if not each.is_full]
     assert choose(BENCHMARKS, None, is_full=True) == list(BENCHMARKS)
 
 
 def test_a_full_size_runs_when_it_is_named() -> None:
     """Who names a full size wants it, with or without --full."""
-    assert [each.name for each in choose(BENCHMARKS, "reconcile.new_100k", is_full=False)] == ["reconcile.new_100k"]
+    for name in ("reconcile.new_100k", "deliver.million_waiting"):
+        assert [each.name for each in choose(BENCHMARKS, name, is_full=False)] == [name]
 
 
 def test_an_unknown_name_says_which_there_are() -> None:
@@ -103,6 +111,31 @@ def test_a_paced_request_counts_from_when_it_was_due() -> None:
     assert (run.accepted, len(wire.sent)) == (2, 3)
     assert run.times_s[0] >= 0.025
     assert 0.015 <= run.times_s[1] < 0.025 + run.times_s[0]
+
+
+def test_only_a_whole_request_is_received() -> None:
+    """The subscribers' process answers 200 once a body is all there, and notes path and message id whatever their case."""
+    book, wire = Book(), Wire()
+    reader = Reader(book.answer)
+    reader.connection_made(wire)
+    reader.data_received(b"POST /to/7 HTTP/1.1\r\nWebhook-Id: e1\r\nContent-Length: 4\r\n\r\n{")
+    assert (book.receipts, wire.sent) == ([], [])
+    reader.data_received(b"}  POST /to/8 HTTP/1.1\r\ncontent-length: 0\r\n\r\n")
+    assert [receipt[:2] for receipt in book.receipts] == [("/to/7", "e1"), ("/to/8", "")]
+    assert len(wire.sent) == 2
+
+
+def test_a_silent_endpoint_answers_once_it_is_healed() -> None:
+    """What begins with /silent/ takes requests and answers none; healed, it answers those it holds and those that come."""
+    book, wire, teller = Book(), Wire(), Wire()
+    request = b"POST /silent/1 HTTP/1.1"
+    book.answer(request, wire)
+    assert (len(book.receipts), wire.sent) == (1, [])
+    book.answer(b"POST /heal HTTP/1.1", teller)
+    assert len(wire.sent) == 1
+    assert teller.sent[0].endswith(b"\r\n\r\n1")
+    book.answer(request, wire)
+    assert len(wire.sent) == 2
 
 
 def test_a_run_is_bounded_by_its_events() -> None:

@@ -13,6 +13,7 @@ import yaml
 from prometheus_client import Counter, Gauge, Histogram
 
 from bankfeed import metrics
+from bankfeed.sealing import KEY_BYTES, write_key
 from bankfeed.settings import LocalSettings, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -76,15 +77,16 @@ def test_every_variable_is_a_setting() -> None:
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)
 def test_a_process_gets_all_that_it_requires(name: str) -> None:
-    """Without its two database URLs a process ends at once."""
+    """Without its two database URLs and the keys of secrets at rest a process ends at once."""
     required = {f"BANKFEED_{each.upper()}" for each in Settings.REQUIRED}
     assert required <= {each["name"] for each in get_container(name)["env"]}
 
 
 def test_the_settings_map_can_be_used() -> None:
     """The ConfigMap's values are ones that a process accepts."""
-    urls = {f"BANKFEED_{each.upper()}": "postgresql://role@db/bankfeed" for each in Settings.REQUIRED}
-    settings = Settings.for_process({**read_settings_map(), **urls})
+    urls = {f"BANKFEED_{each.upper()}": "postgresql://role@db/bankfeed" for each in Settings.REQUIRED_BY_COMMANDS}
+    keys = {"BANKFEED_SECRET_KEYS": write_key("k1", bytes(KEY_BYTES))}
+    settings = Settings.for_process({**read_settings_map(), **urls, **keys})
     assert settings.host == "0.0.0.0"  # noqa: S104 - a pod is reached from outside of it
 
 
@@ -147,6 +149,25 @@ def test_every_secret_key_is_documented() -> None:
     readme = (ROOT / "deploy/README.md").read_text()
     refs = {value for name in PROCESSES for path, value in list_values(get_container(name)) if "secretKeyRef" in path}
     assert [ref for ref in refs if isinstance(ref, str) and f"`{ref}`" not in readme] == []
+
+
+def test_both_processes_seal_with_the_same_keys() -> None:
+    """What ingress seals the worker has to open: both take the keys from one place."""
+    found = [
+        variable["valueFrom"]["secretKeyRef"]
+        for name in DEPLOYMENTS
+        for variable in get_container(name)["env"]
+        if variable["name"] == "BANKFEED_SECRET_KEYS"
+    ]
+    assert [{"name": "bankfeed", "key": "secret-keys"}] * 2 == found
+
+
+def test_the_links_between_the_texts_lead_somewhere() -> None:
+    """A heading that a text of deploy/ links to is there."""
+    for name, text in ((name, (ROOT / "deploy" / name).read_text()) for name in ("README.md", "RUNBOOK.md")):
+        for file, anchor in re.findall(r"\]\(([\w./]*)#([\w-]+)\)", text):
+            headings = re.findall(r"^#+ (.+)$", (ROOT / "deploy" / (file or name)).read_text(), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings}
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)

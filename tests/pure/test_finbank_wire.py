@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +15,6 @@ import pytest
 from bankfeed.errors import SettingsError
 from bankfeed.sandbox.accounts import Account, AccountKind
 from bankfeed.sandbox.clock import Pace, start_clock, utc
-from bankfeed.sandbox.credentials import check_credentials
 from bankfeed.sandbox.dialects import Stamp, finicity_letters, ledgersync_letters, txpush_letters
 from bankfeed.sandbox.faults import Faults
 from bankfeed.sandbox.institutions import search
@@ -113,6 +113,13 @@ def test_each_news_has_its_finicity_event(kind: NewsKind, name: str) -> None:
     assert next(finicity_letters(news, STAMP, secret="s")).name == name
 
 
+@pytest.mark.parametrize("is_oauth", [True, False])
+def test_finbank_says_how_accounts_were_added(is_oauth: bool) -> None:  # noqa: FBT001 - a case, not a switch
+    """The event of added accounts says whether it was by consent."""
+    letters = finicity_letters(replace(NEWS, is_oauth=is_oauth), STAMP, secret="s")
+    assert is_oauth == json.loads(next(letters).body)["payload"]["oauth"]
+
+
 def test_deleted_accounts_are_named_as_text() -> None:
     """The accountsDeleted event lists ids as strings."""
     news = News(kind=NewsKind.DELETED, customer_id=1, institution_id=101732, login_id=5, account_ids=(7,))
@@ -164,27 +171,6 @@ def test_five_wrong_tries_lock_the_partner() -> None:
     assert refused(lambda: locked.check_token(token, now_ms=0)) == (401, 24302)
 
 
-@pytest.mark.parametrize(
-    ("username", "password", "outcome"),
-    [
-        ("invalid_user", "go", (500, 103)),
-        ("demo", "wrong", (500, 103)),
-        ("demo", "125", (500, 125)),
-        ("tfa_text", "go", (400, 14020)),
-        ("demo", "imagechoice", (400, 14020)),
-    ],
-)
-def test_credentials_fail_as_published(username: str, password: str, outcome: tuple[int, int]) -> None:
-    """Wrong credentials fail with the code of FinBank's table; those with security questions are refused in words."""
-    assert refused(lambda: check_credentials(username, password)) == outcome
-
-
-def test_any_username_gets_in_with_the_right_password() -> None:
-    """The password go lets in demo and any other username."""
-    check_credentials("demo", "go")
-    check_credentials("alice", "go")
-
-
 def test_cut_list_breaks_off_after_half_a_page() -> None:
     """A cut list shows half of its first page, refuses the second, and is whole again after that."""
     faults = Faults(cut_times=1)
@@ -230,9 +216,16 @@ def test_settings_have_defaults() -> None:
 
 def test_every_setting_is_read() -> None:
     """Each setting reads its own text."""
-    given = {"CLOCK": "manual", "START": "2026-03-01T06:00:00Z", "PORT": "0", "DAY_S": "0.5", "SHARES": "calm"}
+    given = {
+        "CLOCK": "manual",
+        "START": "2026-03-01T06:00:00Z",
+        "PORT": "0",
+        "DAY_S": "0.5",
+        "SHARES": "calm",
+        "SLOW_S": "2",
+    }
     settings = read_settings(NEEDED | {f"BANKFEED_FINBANK_{name}": text for name, text in given.items()})
-    assert (settings.clock, settings.port, settings.day_s) == (Pace.MANUAL, 0, 0.5)
+    assert (settings.clock, settings.port, settings.day_s, settings.slow_s) == (Pace.MANUAL, 0, 0.5, 2.0)
     assert settings.start_at == datetime(2026, 3, 1, 6, tzinfo=UTC)
 
 

@@ -21,14 +21,25 @@ PRIVATE = [
     ),
     *("::", "::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "64:ff9b:1::1", "100::1", "2001:db8::1"),
     *("2002:7f00:1::", "3fff::1", "5f00::1", "fc00::1", "fd00::1", "fe80::1%eth0", "fec0::1", "ff02::1"),
-    *("2001::1", "2001:0:7f00:1::8", "2001:2::1", "2001:20::1", "::7f00:1", "::10.0.0.1", "::8.8.8.8"),
+    *(
+        "2001::1",
+        "2001:0:7f00:1::8",
+        "2001:2::1",
+        "2001:20::1",
+        "2001:10::1",
+        "100:0:0:1::1",
+        "::ffff:0:10.0.0.1",
+        "::7f00:1",
+        "::10.0.0.1",
+        "::8.8.8.8",
+    ),
 ]
 
 
-def open_socket(address: str, *allow: str, only_allowed: bool = False) -> None:
+def open_socket(address: str, *allow: str, only_allowed: bool = False, port: int = 443) -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     make = guarded_socket([ip_network(text) for text in allow], only_allowed=only_allowed)
-    make((family, socket.SOCK_STREAM, 0, "", (address, 443))).close()
+    make((family, socket.SOCK_STREAM, 0, "", (address, port))).close()
 
 
 @pytest.mark.parametrize("address", PRIVATE)
@@ -47,6 +58,17 @@ def test_the_public_internet_is_open_to_https_only(address: str) -> None:
     open_socket(address)
     with pytest.raises(AddressRefused):
         open_socket(address, only_allowed=True)
+
+
+@pytest.mark.parametrize("port", [22, 80, 444, 5432, 6379, 8080])
+def test_other_ports_are_the_operators(port: int) -> None:
+    """On the public internet two ports are open; in a network of the operator's every one."""
+    open_socket("8.8.8.8", port=8443)
+    with pytest.raises(AddressRefused):
+        open_socket("8.8.8.8", port=port)
+    with pytest.raises(AddressRefused):
+        open_socket("2606:4700::1111", "10.1.0.0/16", port=port)
+    open_socket("10.1.2.3", "10.1.0.0/16", port=port)
 
 
 def test_an_operator_opens_networks() -> None:

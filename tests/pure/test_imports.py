@@ -12,9 +12,9 @@ REPLAY = ("book", "fields", "journal", "play", "prose", "questions", "report", "
 PURE = (
     *(
         f"bankfeed.{noun}"
-        for noun in ("model", "money", "reconcile", "ledger", "schedule", "signing", "health", "errors")
+        for noun in ("model", "money", "reconcile", "ledger", "night", "schedule", "sealing", "signing", "health", "errors")
     ),
-    *("bankfeed.finding", "bankfeed.people"),
+    *("bankfeed.bodies", "bankfeed.cursor", "bankfeed.finding", "bankfeed.people", "bankfeed.redaction"),
     *(f"bankfeed.replay.{noun}" for noun in REPLAY),
 )
 PURE_MAY = (
@@ -23,9 +23,9 @@ PURE_MAY = (
 )
 LIBRARIES = {
     "rapidfuzz": ("bankfeed.reconcile", "bankfeed.finding"),
-    "cryptography": ("bankfeed.signing",),
+    "cryptography": ("bankfeed.sealing", "bankfeed.signing"),
     "jwt": ("bankfeed.signing",),
-    "msgspec": ("bankfeed.replay.steps",),
+    "msgspec": ("bankfeed.bodies", "bankfeed.cursor", "bankfeed.replay.steps"),
 }
 CLOCKS = ("datetime.now", "datetime.utcnow", "datetime.today", "date.today")
 ENVIRONMENT = ("os.environ", "os.environb", "os.getenv", "os.putenv")

@@ -8,10 +8,11 @@ import sys
 import pytest
 
 from bankfeed.db.arrival import Incoming
-from bankfeed.db.delivery import Parcel
+from bankfeed.db.delivery import ClaimedDelivery
 from bankfeed.db.source import Source
 from tests.finbank import ROOT
 
+SEALED = {"secret", "signing_key", "previous_secret", "previous_signing_key", "headers"}
 PROGRAM = """
 import logging, sys
 from bankfeed.logs import configure, get_logger
@@ -57,7 +58,7 @@ def test_a_json_traceback_is_one_line() -> None:
 
 @pytest.mark.parametrize(
     ("cls", "hidden"),
-    [(Source, {"secrets"}), (Parcel, {"secret", "previous_secret", "url", "body"}), (Incoming, {"body"})],
+    [(Source, {"secrets"}), (ClaimedDelivery, SEALED | {"url", "body"}), (Incoming, {"body"})],
 )
 def test_secrets_and_payloads_do_not_print(cls: type, hidden: set[str]) -> None:
     """What carries a key, a subscriber's address or a body prints without it."""

@@ -2,12 +2,22 @@
 
 import doctest
 import random
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from bankfeed import schedule
-from bankfeed.schedule import RETRIES, is_over, next_due_at, retry_due_at, retry_number
+from bankfeed.schedule import (
+    DOCUMENTED,
+    RETRIES,
+    Schedule,
+    check_offsets,
+    is_over,
+    next_due_at,
+    retry_due_at,
+    retry_number,
+)
 
 FIRST = datetime(2026, 3, 2, 6, 0, tzinfo=UTC)
 TABLE = (
@@ -116,6 +126,53 @@ def test_the_next_slot_is_always_ahead() -> None:
         began_at = FIRST + timedelta(seconds=seconds)
         ahead = [FIRST + elapsed for _, elapsed in TABLE if FIRST + elapsed > began_at]
         assert next_due_at(FIRST, began_at) == (ahead[0] if ahead else None)
+
+
+@pytest.mark.parametrize("offsets_s", [DOCUMENTED.offsets_s, (1, 2, 3, 1000, 1001), (5,), (1, 259_140)])
+def test_a_jitter_keeps_the_order_and_the_three_days(offsets_s: tuple[int, ...]) -> None:
+    """Slots come no earlier than without it, none passes another, and all come while an attempt may still be made."""
+    for key in range(200):
+        jittered = Schedule(offsets_s, 50, key)
+        dues = [jittered.due_at(FIRST, n) for n in range(1, len(offsets_s) + 1)]
+        assert dues == sorted(set(dues))
+        assert all(due >= FIRST + timedelta(seconds=offset) for due, offset in zip(dues, offsets_s, strict=True))
+        assert not is_over(FIRST, dues[-1])
+        assert dues == [Schedule(offsets_s, 50, key).due_at(FIRST, n) for n in range(1, len(offsets_s) + 1)]
+    assert 1 < len({Schedule(offsets_s, 50, key).due_at(FIRST, 1) for key in range(20)})
+
+
+def test_a_table_of_its_own_is_followed() -> None:
+    """As the documented one is; where there is no retry the first attempt is the last."""
+    own = Schedule((5, 600))
+    assert [FIRST + timedelta(seconds=5), FIRST + timedelta(seconds=600), None] == [
+        next_due_at(FIRST, FIRST + timedelta(seconds=s), own) for s in (0, 5, 600)
+    ]
+    assert own.last_due_at(FIRST) == FIRST + timedelta(seconds=600)
+    assert next_due_at(FIRST, FIRST, Schedule(())) is None
+    assert Schedule(()).last_due_at(FIRST) == FIRST
+
+
+@pytest.mark.parametrize(
+    ("offsets_s", "expected"),
+    [
+        (range(1, 16), "at most 14 retries, got 15"),
+        ((0, 5), "seconds after the first attempt from 1 to 259140"),
+        ((5, 259_141), "seconds after the first attempt from 1 to 259140"),
+        ((5, 5), "each retry later than the one before"),
+        ((9, 5), "each retry later than the one before"),
+    ],
+)
+def test_what_is_no_table_is_refused(offsets_s: Sequence[int], expected: str) -> None:
+    """With what was expected."""
+    with pytest.raises(ValueError, match=expected):
+        check_offsets(offsets_s)
+
+
+@pytest.mark.parametrize(("asked_s", "due_s"), [(None, 30), (10, 30), (45, 45), (10**7, 3 * 86_400 - 60)])
+def test_a_receiver_may_put_the_next_attempt_off(asked_s: int | None, due_s: int) -> None:
+    """Never earlier than the slot, never past the three days."""
+    asked = None if asked_s is None else FIRST + timedelta(seconds=asked_s)
+    assert next_due_at(FIRST, FIRST, not_before=asked) == FIRST + timedelta(seconds=due_s)
 
 
 def test_the_examples_run() -> None:

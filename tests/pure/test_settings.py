@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 
 from bankfeed.errors import SettingsError
+from bankfeed.sealing import write_key
 from bankfeed.settings import LocalSettings, Secret, Settings, describe
 
 ROOT = Path(__file__).parents[2]
 URL = "postgresql://bankfeed_app:tell-nobody@db.internal:5432/bankfeed"
-REQUIRED = {"BANKFEED_DATABASE_URL": URL, "BANKFEED_QUEUE_DATABASE_URL": URL}
+DATABASES = {"BANKFEED_DATABASE_URL": URL, "BANKFEED_QUEUE_DATABASE_URL": URL}
+KEY = write_key("k1", b"tell-nobody-of-these-32-bytes---")
+REQUIRED = {**DATABASES, "BANKFEED_SECRET_KEYS": KEY}
 WHOLE_NUMBERS = [
     ("BANKFEED_PORT", 1, 65535),
     ("BANKFEED_WORKER_PORT", 1, 65535),
@@ -27,6 +30,7 @@ WHOLE_NUMBERS = [
     ("BANKFEED_REFRESH_DAYS", 15, 180),
     ("BANKFEED_BANK_REFRESH_S", 10, 900),
     ("BANKFEED_UPDATE_HOURS", 1, 168),
+    ("BANKFEED_INSTITUTION_SLOTS", 1, 1000),
     ("BANKFEED_LISTED_CLIENTS", 1, 10_000),
     ("BANKFEED_BODY_BYTES", 1024, 262_144),
     ("BANKFEED_BODY_S", 1, 120),
@@ -89,15 +93,45 @@ def test_other_peoples_variables_are_left_alone() -> None:
     assert 8780 == Settings.from_environ(environ).port
 
 
-def test_a_process_needs_both_databases() -> None:
+def test_a_process_needs_both_databases_and_keys() -> None:
     """Without its required settings a process does not start, and hears of all of them at once."""
     with pytest.raises(SettingsError) as raised:
         Settings.for_process({})
     assert [
         "expected BANKFEED_DATABASE_URL to be set",
         "expected BANKFEED_QUEUE_DATABASE_URL to be set",
+        "expected BANKFEED_SECRET_KEYS to be set",
     ] == str(raised.value).splitlines()
     assert URL == Settings.for_process(REQUIRED).database_url.reveal()
+
+
+def test_a_command_that_opens_no_secret_needs_no_keys() -> None:
+    """It needs both databases all the same; keys that are set are read, and refused where they cannot be used."""
+    assert URL == Settings.for_command(DATABASES).database_url.reveal()
+    with pytest.raises(SettingsError, match="expected BANKFEED_QUEUE_DATABASE_URL to be set"):
+        Settings.for_command({"BANKFEED_DATABASE_URL": URL})
+    with pytest.raises(SettingsError, match="expected BANKFEED_SECRET_KEYS to be keys like"):
+        Settings.for_command({**DATABASES, "BANKFEED_SECRET_KEYS": "k1"})
+
+
+def test_the_first_key_seals() -> None:
+    """The keys become what seals: the first of the list, with a nonce of its own each time."""
+    sealer = Settings.from_environ({"BANKFEED_SECRET_KEYS": f"{KEY}, {write_key('k0', bytes(32))}"}).sealer()
+    sealed = {sealer.seal("text", of="tests") for _ in range(2)}
+    assert 2 == len(sealed)
+    assert {"sealed:k1:"} == {each[:10] for each in sealed}
+
+
+@pytest.mark.parametrize("text", ["tell-nobody", "k1:tell-nobody", f"{KEY},{KEY}", f"{KEY}x"])
+def test_refused_keys_are_not_repeated(text: str) -> None:
+    """A key that cannot be used is as secret as one that can: neither the refusal nor its chain has it."""
+    with pytest.raises(SettingsError) as raised:
+        Settings.from_environ({"BANKFEED_SECRET_KEYS": text})
+    assert (
+        "expected BANKFEED_SECRET_KEYS to be keys like name:base64 of 32 bytes, comma-separated, each name and each key once, "
+        "got ***" == str(raised.value)
+    )
+    assert (None, None) == (raised.value.__cause__, raised.value.__context__)
 
 
 @pytest.mark.parametrize(("name", "low", "high"), WHOLE_NUMBERS)
@@ -147,7 +181,7 @@ def test_what_is_no_whole_number_is_refused(text: str) -> None:
 def test_what_is_secret_is_declared_so(cls: type[Settings] | type[LocalSettings]) -> None:
     """A URL with a password, a key and a secret are of the type that prints as ***."""
     for field in dataclasses.fields(cls):
-        is_told = field.name.endswith(("database_url", "redis_url", "secret", "key", "password", "token"))
+        is_told = field.name.endswith(("database_url", "redis_url", "secret", "key", "keys", "password", "token"))
         assert is_told == (field.type is Secret), field.name
 
 
@@ -162,8 +196,10 @@ def test_secrets_never_print() -> None:
         str(secret),
         f"{secret}",
         repr(dataclasses.asdict(settings)),
+        repr(settings.sealer()),
+        repr(vars(settings.sealer())),
     ]
-    assert not [text for text in printed if "tell-nobody" in text]
+    assert not [text for text in printed if "tell-nobody" in text or KEY[3:] in text]
     assert ["***", "''"] == [repr(secret), repr(Secret(""))]
     assert "tell-nobody" == secret.reveal()
 

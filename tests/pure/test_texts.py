@@ -14,7 +14,7 @@ from bankfeed.cli import commands
 ROOT = Path(__file__).parents[2]
 TEXTS = (
     *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "DECISIONS.md"),
-    *("bench/README.md", "deploy/README.md", "deploy/RUNBOOK.md"),
+    *("bench/README.md", "deploy/README.md", "deploy/RUNBOOK.md", "docs/webhooks.md"),
 )
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 CODE = re.compile(r"```\w*\n(.*?)```|`([^`\n]+)`", re.DOTALL)

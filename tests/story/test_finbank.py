@@ -219,11 +219,11 @@ async def test_institutions_are_found_by_page(partner: Partner) -> None:
     query = {"search": "finbank", "limit": 2}
     pages = [
         (await partner.call("GET", "/institution/v2/institutions", params=query | {"start": n}))[1]
-        for n in (1, 2, 3, 4)
+        for n in (1, 2, 3, 4, 5)
     ]
     ids = [institution["id"] for page in pages for institution in page["institutions"]]
-    assert len(set(ids)) == pages[0]["found"] == 7
-    assert [page["moreAvailable"] for page in pages] == [True, True, True, False]
+    assert len(set(ids)) == pages[0]["found"] == 9
+    assert [page["moreAvailable"] for page in pages] == [True, True, True, True, False]
     _, body = await partner.call("GET", f"/institution/v2/institutions/{FINBANK_ID}")
     assert body["institution"]["timeZone"] == "America/Denver"
     assert (await partner.call("GET", "/institution/v2/institutions/1"))[1]["code"] == "14006"

@@ -113,6 +113,29 @@ def test_a_stranger_cannot_move_the_cursor(listener: Listener) -> None:
     assert "not an event" in listener.line()
 
 
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        (
+            b'{"eventType":"transactionsRefreshed","payload":{"accounts":[7],"transactions":{"added":3,"updated":0,"posted":1}}}',
+            "transactionsRefreshed  accounts 7  3 added, 1 posted  ",
+        ),
+        (
+            b'{"eventType":"connectionBroken","payload":{"accounts":[7],"message":"Sign in again."}}',
+            "connectionBroken  accounts 7  Sign in again.  ",
+        ),
+        (b'{"eventType":"endpointDisabled","payload":{"reason":"it is gone"}}', "endpointDisabled  it is gone  "),
+        (b'{"eventType":"mfaUpdated","payload":{"accounts":"[7, 8]"},"test":true}', "accounts 7, 8  a test  "),
+        (b'{"eventType":"mfaUpdated","payload":{"transactions":{"\\u0007":1,"x":"y"}}}', "mfaUpdated  1 ?  "),
+        (b'{"eventType":"mfaUpdated","payload":[]}', "mfaUpdated  "),
+    ],
+)
+def test_what_an_event_says_is_shown(listener: Listener, body: bytes, shown: str) -> None:
+    """Counts, words, LedgerSync's text of accounts, and that it is a test; of a stranger's only what can be shown."""
+    assert listener.send(signed(body, message_id="evt-told"), body) == 204
+    assert f"  {shown}" in listener.line()
+
+
 def test_once_ends_after_that_many() -> None:
     """With --once and --json a program gets one object an event, and the exit status says whether all were verified."""
     listener = Listener("--once", "2", "--json")

@@ -24,11 +24,15 @@ import pytest
 from bankfeed.errors import SettingsError
 from bankfeed.local import LocalPostgres, LocalRedis, erase
 from bankfeed.runenv import read_run_env
+from bankfeed.sealing import read_keys, write_key
 from bankfeed.settings import LocalSettings, Settings
+from bankfeed.up.database import Urls as RoleUrls
 from bankfeed.up.database import prepare_given
+from bankfeed.up.environ import Person, product_environ
 from bankfeed.up.keys import Keys
 from tests.conftest import Urls
 from tests.finbank import ROOT, free_port
+from tests.seed import PARTNER_SECRET
 
 EXAMPLE = ROOT / "deploy" / "examples" / "ledgersync-account-added.txt"
 EXAMPLE_EVENT_ID = "b52e0e1c-611f-43fb-89c4-401a34eb91ba"
@@ -415,6 +419,43 @@ async def test_missing_sources_are_explained(urls: Urls, own: Up) -> None:
     assert refused.returncode == 2
     assert "no sources named finicity and ledgersync yet" in refused.stderr.decode()
     assert "BANKFEED_OWNER_DATABASE_URL" in refused.stderr.decode()
+
+
+def sealing_keys(data: Path, **settings: str) -> str:
+    """What a start from a data folder gives its processes to seal with."""
+    person = Person.read({"BANKFEED_DATA": str(data), **settings})
+    urls = RoleUrls(app="postgresql://a@h/d", queue="postgresql://q@h/d")
+    product = product_environ(person, Keys(data), urls, redis_url="", partner_secret=PARTNER_SECRET)
+    return product["BANKFEED_SECRET_KEYS"]
+
+
+def test_what_seals_is_made_once(tmp_path: Path) -> None:
+    """A second start opens what the first one sealed; another data folder has a key of its own."""
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    made = [sealing_keys(tmp_path / name) for name in ("one", "one", "other")]
+    assert made[0] == made[1] != made[2]
+    assert [["local"], ["local"]] == [list(read_keys(text)) for text in made[1:]]
+
+
+def test_a_persons_own_keys_win(tmp_path: Path) -> None:
+    """Keys that are set are the ones given on, as they are; without them the one that was kept."""
+    kept = sealing_keys(tmp_path)
+    own = f"{write_key('own', bytes(32))},{kept}"
+    assert own == sealing_keys(tmp_path, BANKFEED_SECRET_KEYS=own)
+    assert kept == sealing_keys(tmp_path, BANKFEED_SECRET_KEYS="")
+
+
+def test_the_commands_in_another_terminal_get_the_keys(up: Up) -> None:
+    """run.env has the kept key, Finbank has not; and everything is sealed with it."""
+    assert ["local"] == list(read_keys(read_run_env(up.data)["BANKFEED_SECRET_KEYS"]))
+    finbank = Path(f"/proc/{find_module(descendants(up.pid), 'bankfeed.sandbox')}/environ").read_bytes()
+    assert b"BANKFEED_SECRET_KEYS" not in finbank
+    done = up.run("secrets", "reencrypt")
+    assert (0, b"sealed 0 anew with the key local, 2 were already, 0 could not be opened\n") == (
+        done.returncode,
+        done.stdout,
+    )
 
 
 def settings_of(**environ: str) -> tuple[Settings, LocalSettings]:

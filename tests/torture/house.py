@@ -16,14 +16,14 @@ import asyncpg
 from bankfeed.db import Database
 from bankfeed.db.client import insert_client, upsert_enrolment
 from bankfeed.db.customer import insert_customer
-from bankfeed.db.endpoint import insert_endpoint
 from bankfeed.db.schema import load_schema
 from bankfeed.db.source import upsert_platform_source
+from bankfeed.endpoints import NewEndpoint, add_endpoint
 from bankfeed.local import LocalPostgres, LocalRedis, erase
 from bankfeed.model import EventType
 from bankfeed.settings import Settings
 from tests.finbank import FinbankProcess
-from tests.seed import ENDPOINT_SECRET, make_sources
+from tests.seed import ENDPOINT_SECRET, SECRET_KEYS, make_sources
 from tests.torture.facts import JOURNAL
 from tests.torture.listener import Listener
 from tests.torture.plan import Plan
@@ -198,6 +198,7 @@ async def _make_database(house: House) -> dict[str, str]:
         **house.finbank.environ(),
         "BANKFEED_FINICITY_URL": f"http://127.0.0.1:{house.proxies['finbank'].port}",
         "BANKFEED_OUTBOUND_ALLOW": "127.0.0.0/8",
+        "BANKFEED_SECRET_KEYS": SECRET_KEYS,
         "BANKFEED_LEASE_S": str(LEASE_S),
         "BANKFEED_SWEEP_S": str(SWEEP_S),
         "BANKFEED_ATTEMPT_S": str(ATTEMPT_S),
@@ -219,21 +220,18 @@ async def _make_tenants(house: House, environ: dict[str, str]) -> None:
         "BANKFEED_DATABASE_URL": _role_url(house, "app"),
         "BANKFEED_QUEUE_DATABASE_URL": _role_url(house, "queue"),
     }
-    database = await Database.connect(Settings.for_process(direct))
+    settings = Settings.for_process(direct)
+    database = await Database.connect(settings)
     connector = house.finbank.connector()
     owner = await house.connect()
     source_id = await owner.fetchval("SELECT id FROM sources WHERE slug = 'finicity'")
     for number in range(CUSTOMERS):
         async with database.app() as conn:
             customer_id = await insert_customer(conn, name=f"Firm {number}")
-            await insert_endpoint(
-                conn,
-                customer_id,
-                url=f"{house.listener.url}/{customer_id}",
-                secret=ENDPOINT_SECRET,
-                event_types=list(EventType),
-                description="torture",
+            new = NewEndpoint(
+                url=f"{house.listener.url}/{customer_id}", secret=ENDPOINT_SECRET, event_types=tuple(EventType)
             )
+            await add_endpoint(conn, settings.sealer(), customer_id, new)
         for client in range(number, house.plan.clients, CUSTOMERS):
             ref = await connector.create_customer(f"client-{client}")
             async with database.tenant(customer_id) as conn:

@@ -18,8 +18,8 @@ from bankfeed.settings import Settings
 from tests.finbank import FinbankProcess, Link
 from tests.seed import Sources, Tenant, make_endpoint, make_sources, make_tenant
 from tests.subscriber import Subscriber
+from tests.worker.dispatch import take_deliveries
 from worker.context import Context
-from worker.deliver import take_deliveries
 from worker.inbox import take_inbox
 from worker.post import Post
 from worker.refresh import take_refresh

@@ -9,17 +9,16 @@ from typing import Self
 
 import pytest
 
-from bankfeed.db import Database
-from bankfeed.errors import Unavailable
+from bankfeed.db.delivery import end_overdue_deliveries
 from bankfeed.model import EventType
 from bankfeed.schedule import RETRIES, retry_due_at
 from tests.db.made import wait_until_blocked
 from tests.seed import make_endpoint
 from tests.subscriber import Subscriber
 from tests.worker.conftest import Bench
-from worker.deliver import take_deliveries
+from tests.worker.dispatch import take_deliveries
+from worker.courier import Courier
 from worker.inbox import take_inbox
-from worker.lane import Lane
 from worker.post import Post
 from worker.refresh import take_refresh
 
@@ -148,15 +147,37 @@ async def test_an_endpoint_that_nobody_serves_is_an_error_with_its_reason(bench:
     assert "no connection to 127.0.0.1:9: Connection refused" == await bench.one("SELECT error FROM attempts")
 
 
-async def test_a_secret_that_cannot_sign_is_a_failed_attempt(
+async def test_a_secret_that_no_key_opens_is_no_attempt(
     bench: Bench, subscriber: Subscriber, first_at: datetime
 ) -> None:
-    """What cannot be sent keeps to the schedule like what was not taken, so that mending the endpoint mends the delivery."""
-    await bench.superuser.execute("UPDATE endpoints SET secret = 'whsec_' || repeat('!', 40)")
+    """The operator lost a key: nothing is sent unsigned, the subscriber is not blamed, and the key brings it on its way."""
+    sealed = await bench.one("SELECT secret FROM endpoints")
+    await bench.superuser.execute("UPDATE endpoints SET secret = 'sealed:lost:' || repeat('A', 40)")
     await take_deliveries(bench.context, bench.post, now=first_at)
-    assert first_at + timedelta(seconds=30) == await due_at(bench)
-    assert "the endpoint's secret cannot be used" == await bench.one("SELECT error FROM attempts")
+    assert first_at + timedelta(minutes=1) == await due_at(bench)
+    assert (None, 0, 0) == tuple(
+        await bench.superuser.fetchrow(
+            "SELECT first_attempt_at, (SELECT count(*) FROM attempts), (SELECT failures FROM endpoint_health) FROM delivery_queue"
+        )
+    )
     assert [] == subscriber.requests
+    await bench.superuser.execute("UPDATE endpoints SET secret = $1", sealed)
+    await take_deliveries(bench.context, bench.post, now=first_at + timedelta(minutes=1))
+    assert 1 == len(subscriber.requests)
+
+
+async def test_a_previous_secret_that_no_key_opens_is_left_out(
+    bench: Bench, subscriber: Subscriber, first_at: datetime
+) -> None:
+    """The current one signs alone."""
+    await bench.superuser.execute(
+        """
+        UPDATE endpoints SET previous_secret = 'sealed:lost:AAAA', previous_signing_key = 'sealed:lost:AAAA',
+            previous_public_key = 'whpk_AAAA', previous_secret_until = now() + interval '1 hour'
+        """
+    )
+    await take_deliveries(bench.context, bench.post, now=first_at)
+    assert 1 == len(subscriber.requests)
 
 
 @pytest.mark.parametrize(
@@ -171,15 +192,14 @@ async def test_private_addresses_are_refused_at_the_socket(bench: Bench, first_a
 
 
 async def test_a_disabled_endpoint_gets_no_attempt(bench: Bench, subscriber: Subscriber, first_at: datetime) -> None:
-    """A slot that comes while the endpoint is disabled passes without an attempt; the schedule begins with the first one."""
+    """What comes due meanwhile waits without an attempt; the schedule begins with the first one."""
     await bench.superuser.execute("UPDATE endpoints SET state = 'disabled'")
-    await take_deliveries(bench.context, bench.post, now=first_at)
-    enabled_at = first_at + timedelta(seconds=30)
-    assert enabled_at == await due_at(bench)
+    assert not await take_deliveries(bench.context, bench.post, now=first_at)
     assert await bench.one("SELECT first_attempt_at FROM delivery_queue") is None
     assert [] == subscriber.requests
     await bench.superuser.execute("UPDATE endpoints SET state = 'active'")
     subscriber.statuses = [500]
+    enabled_at = first_at + timedelta(hours=1)
     await take_deliveries(bench.context, bench.post, now=enabled_at)
     assert 1 == len(subscriber.requests)
     assert enabled_at + timedelta(seconds=30) == await due_at(bench)
@@ -188,31 +208,59 @@ async def test_a_disabled_endpoint_gets_no_attempt(bench: Bench, subscriber: Sub
 async def test_an_endpoint_disabled_after_an_attempt_lets_slots_pass(
     bench: Bench, subscriber: Subscriber, first_at: datetime
 ) -> None:
-    """The schedule of a delivery that was attempted goes on while its endpoint is disabled, to its end."""
+    """Slots that passed meanwhile are used up by the one attempt that is made when it is enabled."""
+    subscriber.statuses = [500, 500]
+    await take_deliveries(bench.context, bench.post, now=first_at)
+    await bench.superuser.execute("UPDATE endpoints SET state = 'disabled'")
+    assert not await take_deliveries(bench.context, bench.post, now=first_at + timedelta(minutes=5))
+    await bench.superuser.execute("UPDATE endpoints SET state = 'active'")
+    assert await take_deliveries(bench.context, bench.post, now=first_at + timedelta(minutes=5))
+    assert first_at + timedelta(minutes=8) == await due_at(bench)
+    assert 2 == len(subscriber.requests)
+
+
+async def end_overdue(bench: Bench, now: datetime) -> int:
+    async with bench.database.queue() as conn:
+        return await end_overdue_deliveries(conn, limit=100, now=now)
+
+
+async def last_words(bench: Bench) -> tuple[str, datetime | None, str]:
+    row = await bench.superuser.fetchrow(
+        "SELECT state::text, first_attempt_at, reason FROM deliveries ORDER BY id LIMIT 1"
+    )
+    return tuple(row)
+
+
+async def test_a_schedule_that_is_over_ends_while_its_endpoint_is_disabled(
+    bench: Bench, subscriber: Subscriber, first_at: datetime
+) -> None:
+    """Three days after the first attempt there is nothing to wait for."""
     subscriber.statuses = [500]
     await take_deliveries(bench.context, bench.post, now=first_at)
     await bench.superuser.execute("UPDATE endpoints SET state = 'disabled'")
-    for passed, following in ((30, 60), (60, 120)):
-        assert await take_deliveries(bench.context, bench.post, now=first_at + timedelta(seconds=passed))
-        assert first_at + timedelta(seconds=following) == await due_at(bench)
-    await take_deliveries(bench.context, bench.post, now=retry_due_at(first_at, RETRIES))
-    assert ("failed", first_at) == tuple(
-        await bench.superuser.fetchrow("SELECT state::text, first_attempt_at FROM deliveries ORDER BY id LIMIT 1")
-    )
-    assert 1 == len(subscriber.requests)
+    assert 0 == await end_overdue(bench, first_at + timedelta(days=3))
+    assert 1 == await end_overdue(bench, first_at + timedelta(days=3, seconds=1))
+    assert ("failed", first_at, "the schedule is over") == await last_words(bench)
 
 
-async def test_an_endpoint_disabled_for_three_days_gets_nothing(
+async def test_what_waits_three_days_for_a_disabled_endpoint_has_failed(
     bench: Bench, subscriber: Subscriber, first_at: datetime
 ) -> None:
-    """Three days after its event a delivery that could not be attempted once is failed."""
+    """It was never attempted, and says why."""
     await bench.superuser.execute("UPDATE endpoints SET state = 'disabled'")
-    assert await take_deliveries(bench.context, bench.post, now=first_at + timedelta(days=2, hours=23))
-    assert "waiting" == await bench.one("SELECT state::text FROM deliveries ORDER BY id LIMIT 1")
-    assert await take_deliveries(bench.context, bench.post, now=first_at + timedelta(days=3, seconds=1))
-    row = await bench.superuser.fetchrow("SELECT state::text, first_attempt_at FROM deliveries ORDER BY id LIMIT 1")
-    assert ("failed", None) == tuple(row)
+    queued_at = await bench.one("SELECT queued_at FROM delivery_queue")
+    assert 0 == await end_overdue(bench, queued_at + timedelta(days=3))
+    assert 1 == await end_overdue(bench, queued_at + timedelta(days=3, seconds=1))
+    assert ("failed", None, "the endpoint was disabled") == await last_words(bench)
     assert [] == subscriber.requests
+
+
+async def test_what_lost_its_event_has_failed(bench: Bench, subscriber: Subscriber, first_at: datetime) -> None:
+    """Retention came first: there is nothing to send."""
+    long_ago = first_at - timedelta(days=90)
+    await bench.superuser.execute("UPDATE delivery_queue SET created_at = $1", long_ago)
+    assert 1 == await end_overdue(bench, first_at)
+    assert 0 == await bench.one("SELECT count(*) FROM delivery_queue")
 
 
 async def test_what_waited_for_a_worker_is_attempted_however_old(
@@ -235,6 +283,7 @@ async def test_a_workers_own_clock_has_no_say(
             return super().now(tz) + timedelta(hours=hours)
 
     monkeypatch.setattr("worker.deliver.datetime", Skewed)
+    monkeypatch.setattr("worker.post.datetime", Skewed)
     subscriber.statuses = [500, 500]
     ahead = "SELECT due_at - first_attempt_at FROM delivery_queue"
     await take_deliveries(bench.context, bench.post)
@@ -285,13 +334,14 @@ async def test_no_more_is_claimed_than_is_sent_at_once(bench: Bench, subscriber:
 async def test_a_shutdown_before_the_attempt_gives_back(
     bench: Bench, subscriber: Subscriber, first_at: datetime
 ) -> None:
-    """A worker that is stopped while it reads what to send gives its claims back too."""
-    lane = Lane("deliver", lambda: take_deliveries(bench.context, bench.post), slots=1)
+    """A worker that is stopped while it claims gives back what it gets."""
+    courier = Courier(bench.context, bench.post)
     async with bench.superuser.transaction():
         await bench.superuser.execute("LOCK TABLE endpoints")
-        lane.start()
+        courier.start()
         await wait_until_blocked(bench.superuser)
-        await lane.close(grace_s=0)
+        closing = asyncio.create_task(courier.close(grace_s=0))
+    await closing
     assert (None, True) == tuple(
         await bench.superuser.fetchrow("SELECT lease_token, due_at <= now() FROM delivery_queue")
     )
@@ -302,10 +352,10 @@ async def test_a_shutdown_in_the_middle_is_no_attempt(
     bench: Bench, subscriber: Subscriber, first_at: datetime, slow: Slow
 ) -> None:
     """What a stopping worker was sending is given back at once, and sent again under the same event id."""
-    lane = Lane("deliver", lambda: take_deliveries(bench.context, bench.post), slots=1)
-    lane.start()
+    courier = Courier(bench.context, bench.post)
+    courier.start()
     await slow.has_request.wait()
-    await lane.close(grace_s=0)
+    await courier.close(grace_s=0)
     row = await bench.superuser.fetchrow(
         "SELECT attempts, lease_token, first_attempt_at, due_at <= now() AS is_due FROM delivery_queue"
     )
@@ -316,38 +366,6 @@ async def test_a_shutdown_in_the_middle_is_no_attempt(
     assert "delivered" == await bench.one("SELECT state::text FROM deliveries ORDER BY id LIMIT 1")
     [message_id] = re.findall(r"(?i)^webhook-id: (\S+)", slow.request, re.MULTILINE)
     assert [message_id] == [request["webhook-id"] for request in subscriber.requests]
-
-
-async def test_an_outcome_that_cannot_be_recorded_stops_no_other(bench: Bench, slow: Slow) -> None:
-    """Where Postgres goes away under one record, the other attempts end and are recorded before the lane hears of it."""
-    await make_endpoint(bench.database, bench.tenant, url="http://127.0.0.1:9/")
-    link = await bench.link("savings")
-    await bench.receive(EventType.ACCOUNT_ADDED, link.accounts["savings"])
-    while await take_inbox(bench.context) or await take_refresh(bench.context):
-        pass
-    await bench.superuser.execute(
-        """
-        CREATE SEQUENCE refusals;
-        GRANT SELECT ON refusals TO bankfeed_app;
-        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
-            PERFORM nextval('refusals');  -- stays although its transaction does not
-            RAISE 'away' USING ERRCODE = 'admin_shutdown';
-        END $$;
-        CREATE TRIGGER refuse BEFORE INSERT ON attempts FOR EACH ROW WHEN (NEW.status IS NULL) EXECUTE FUNCTION refuse();
-        """
-    )
-    slow.until = lambda: until_refused(bench.database)
-    with pytest.raises(Unavailable):
-        await take_deliveries(bench.context, bench.post)
-    assert 2 == await bench.one("SELECT count(*) FROM deliveries WHERE state = 'delivered'")
-
-
-async def until_refused(database: Database) -> None:
-    """Return once a record was refused."""
-    is_refused = False
-    while not is_refused:
-        async with database.app() as conn:
-            is_refused = await conn.fetchval("SELECT is_called FROM refusals")
 
 
 async def test_each_endpoint_has_its_own_delivery(bench: Bench, subscriber: Subscriber) -> None:

@@ -88,7 +88,7 @@ async def test_finbanks_list_is_read(bench: Bench) -> None:
     object.__setattr__(connector, "_config", replace(bench.finbank.config(), page_rows=3))
     await Listing(bench.context).run()
     listed = {each["name"]: each for each in await bench.superuser.fetch("SELECT * FROM institutions")}
-    assert 8 == len(listed)
+    assert 10 == len(listed)
     assert [name for name, each in listed.items() if not each["is_sandbox"]] == ["Prairie Credit Union"]
     assert [name for name, each in listed.items() if each["is_oauth"]] == ["FinBank West"]
     first = listed["FinBank"]

@@ -3,34 +3,25 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from uuid import UUID
+from datetime import UTC, datetime
 
 import pytest
 
-from bankfeed.db.delivery import Attempt, Parcel
-from bankfeed.model import DeliveryId
+from bankfeed.db.delivery import Attempt
 from bankfeed.settings import Settings
 from tests.seed import ENDPOINT_SECRET
-from worker.post import Post
+from worker.post import Post, read_retry_after
+from worker.secrets import Opened
 
-EVENT_ID = UUID("0b5c1c9e-6f0e-4d57-9f3c-1f1f2a1d9d10")
+MESSAGE_ID = "0b5c1c9e-6f0e-4d57-9f3c-1f1f2a1d9d10"
 BODY = b"{}"
 TLS_HELLO = b"\x16\x03\x01"
 SETTINGS = Settings.from_environ({"BANKFEED_OUTBOUND_ALLOW": "127.0.0.0/8", "BANKFEED_ATTEMPT_S": "1"})
 
 
 async def attempt(url: str, *, secret: str = ENDPOINT_SECRET) -> Attempt:
-    parcel = Parcel(
-        delivery_id=DeliveryId(1),
-        event_id=EVENT_ID,
-        event_type="accountAdded",
-        body=BODY,
-        url=url,
-        secret=secret,
-        is_endpoint_active=True,
-    )
     async with Post(SETTINGS) as post:
-        return await post.attempt(parcel)
+        return await post.attempt(url, Opened(secrets=(secret,)), message_id=MESSAGE_ID, body=BODY)
 
 
 @asynccontextmanager
@@ -108,6 +99,33 @@ async def test_the_first_part_of_an_answer_is_kept() -> None:
     async with answering(b"HTTP/1.1 400 X\r\nContent-Length: 9000\r\n\r\n" + b"a\x00\xff" * 3000) as url:
         ended = await attempt(url)
     assert ("a\ufffd" * 500, 400) == (ended.answer, ended.status)
+
+
+async def test_secrets_in_an_answer_are_not_kept() -> None:
+    """A receiver that echoes what it got, or says more than it should, fills nobody's log with it."""
+    said = b'{"error":"bad signature","authorization":"Bearer abc.def.ghi","mail":"ann@firm.example"}'
+    async with answering(b"HTTP/1.1 401 X\r\nContent-Length: %d\r\n\r\n" % len(said) + said) as url:
+        ended = await attempt(url)
+    assert "bad signature" in ended.answer
+    assert "abc.def" not in ended.answer
+    assert "ann@" not in ended.answer
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0.0),
+        ("120", 120.0),
+        ("999999999", 259_200.0),
+        ("Mon, 02 Mar 2026 06:01:00 GMT", 60.0),
+        ("Mon, 02 Mar 2026 05:00:00 GMT", 0.0),
+        ("Mon, 02 Mar 2126 05:00:00 GMT", 259_200.0),
+        *((text, None) for text in ("", "-5", "1.5", "soon", "\u0661", "9" * 10, "Mon, 99 Mar 2026 06:01:00 GMT")),
+    ],
+)
+def test_retry_after_is_read_as_seconds_or_a_date(text: str, seconds: float | None) -> None:
+    """Whatever else a receiver says there is nothing said."""
+    assert seconds == read_retry_after(text, now=datetime(2026, 3, 2, 6, 0, tzinfo=UTC))
 
 
 @pytest.mark.parametrize("secret", ["whsec_" + "!" * 40, "whsec_" + "A" * 32 * 4])

@@ -1,6 +1,7 @@
 """One refresh at a time per connection, and no update lost."""
 
 import asyncio
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -13,6 +14,8 @@ from tests.worker.conftest import Bench
 from worker.inbox import take_inbox
 from worker.lease import kept
 from worker.refresh import take_refresh
+
+DAY = timedelta(days=1)
 
 
 async def linked(bench: Bench) -> int:
@@ -56,7 +59,7 @@ async def test_events_during_a_refresh_cause_exactly_one_more(bench: Bench) -> N
     await take_inbox(bench.context)
     assert not await take_refresh(bench.context)
     async with bench.database.tenant(lease.customer_id) as conn:
-        await connection.mark_handled(conn, lease, update_hours=24)
+        await connection.mark_handled(conn, lease, next_update_at=lease.claimed_at + DAY)
     assert (7, 2, 2) == await counters(bench)
     pulls = await bench.one("SELECT count(*) FROM pulls")
     assert await take_refresh(bench.context)

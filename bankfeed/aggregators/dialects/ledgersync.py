@@ -19,10 +19,10 @@ from bankfeed.aggregators.dialects.reading import (
     read_word,
 )
 from bankfeed.errors import BadRequest
-from bankfeed.model import EventType
+from bankfeed.model import DOCUMENTED_EVENTS, EventType
 
 _ACCOUNTS: Final = "payload.accounts"
-_KINDS: Final[Mapping[str, EventType]] = {kind.value: kind for kind in EventType}
+_KINDS: Final[Mapping[str, EventType]] = {kind.value: kind for kind in DOCUMENTED_EVENTS}
 
 
 def read_ledgersync(body: bytes, headers: Mapping[str, str]) -> Notice:  # noqa: ARG001 - LedgerSync documents none

@@ -1,4 +1,4 @@
-"""Accounts: listed, refreshed and deleted by customer or by login."""
+"""Accounts: listed, refreshed and deleted by customer or by login; what a person is needed for is among the logins."""
 
 from collections.abc import Sequence
 
@@ -31,26 +31,21 @@ async def show_account(request: web.Request) -> web.Response:
     return answer(request.app[BANK].account_json(_account(request)))
 
 
-async def refresh_login(request: web.Request) -> web.Response:
-    """Aggregate one login now; a failure at the bank is HTTP 500 with its code."""
-    login = request.app[BANK].aggregate(_login(request))
-    if login.status_code:
-        raise aggregation_failed(login.status_code)
-    return _accounts(request, request.app[BANK].pages.accounts_of(login.id))
-
-
 async def refresh_customer(request: web.Request) -> web.Response:
     """Aggregate every login of a customer now; each account says how it went."""
     bank, customer_id = request.app[BANK], path_id(request, "customer")
     bank.customer(customer_id)
     for login in bank.logins_of(customer_id):
-        bank.aggregate(login)
+        bank.refresh(login)
     return await list_accounts(request)
 
 
 async def load_history(request: web.Request) -> web.Response:
     """Load an account's older history; 203 where the bank asks a question, which nobody can answer here."""
-    login = request.app[BANK].load_history(_account(request))
+    account, bank = _account(request), request.app[BANK]
+    if bank.pages.logins[account.login_id].manner.asks:
+        return web.Response(status=203)
+    login = bank.load_history(account)
     if login.status_code in QUESTIONS:
         return web.Response(status=203)
     if login.status_code:
@@ -91,7 +86,6 @@ def routes() -> list[web.RouteDef]:
         web.get(f"{CUSTOMER}/accounts", list_accounts),
         web.post(f"{CUSTOMER}/accounts", refresh_customer),
         web.get(CUSTOMER + r"/institutionLogins/{login:\d+}/accounts", list_login_accounts),
-        web.post(CUSTOMER + r"/institutionLogins/{login:\d+}/accounts", refresh_login),
         web.delete(CUSTOMER + r"/institutionLogins/{login:\d+}", delete_login),
         web.get(r"/aggregation/v2/customers/{customer:\d+}/accounts/{account:\d+}", show_account),
         web.delete(CUSTOMER + r"/accounts/{account:\d+}", delete_account),

@@ -8,10 +8,11 @@ import msgspec
 from aiohttp import web
 
 from bankfeed.sandbox.accounts import AccountKind
-from bankfeed.sandbox.api.exchange import ACCESS, ANNOUNCER, BANK, FAULTS, answer, path_id, read_body
+from bankfeed.sandbox.api.exchange import ACCESS, ANNOUNCER, BANK, DESK, FAULTS, answer, path_id, read_body
 from bankfeed.sandbox.book import Login
 from bankfeed.sandbox.clock import SECOND, utc
-from bankfeed.sandbox.credentials import check_credentials
+from bankfeed.sandbox.credentials import Manner, manner_of
+from bankfeed.sandbox.desk import manner_at
 from bankfeed.sandbox.refusals import Refusal, bad_request, no_account_for_login
 from bankfeed.sandbox.settings import DialectName, When
 from bankfeed.sandbox.world import Row
@@ -32,6 +33,9 @@ class NewLink(msgspec.Struct, rename="camel"):
     username: str
     password: str
     accounts: tuple[AccountKind, ...] = tuple(AccountKind)
+
+    def __repr__(self) -> str:
+        return f"NewLink(customer_id={self.customer_id!r}, institution_id={self.institution_id!r})"
 
 
 class Break(msgspec.Struct):
@@ -70,6 +74,8 @@ class NewFaults(msgspec.Struct):
     cut_times: int | None = msgspec.field(default=None, name="cutTimes")
     slow_ms: int | None = None
     expire_tokens: bool = msgspec.field(default=False, name="expireTokens")
+    expire_sessions: bool = msgspec.field(default=False, name="expireSessions")
+    expire_codes: bool = msgspec.field(default=False, name="expireCodes")
     unlock: bool = False
 
 
@@ -102,14 +108,22 @@ async def move_clock(request: web.Request) -> web.Response:
 
 
 async def link(request: web.Request) -> web.Response:
-    """Link a login the way the widget does; a failure at the bank is HTTP 500 with its code."""
+    """Link a login at once, as if its holder had answered and consented; a failure at the bank is HTTP 500."""
     wanted = await read_body(request, NewLink)
-    check_credentials(wanted.username, wanted.password)
+    manner = manner_of(wanted.username, wanted.password)
     kinds = tuple(dict.fromkeys(wanted.accounts))
     if not kinds:
         raise bad_request("expected at least one account")
-    login, accounts = request.app[BANK].link(
-        _id(wanted.customer_id), _id(wanted.institution_id), username=wanted.username, kinds=kinds
+    bank, customer_id, institution_id = request.app[BANK], _id(wanted.customer_id), _id(wanted.institution_id)
+    bank.customer(customer_id)
+    institution = bank.institution(institution_id)
+    login, accounts = bank.link(
+        customer_id,
+        institution_id,
+        name=bank.name_of(customer_id, institution_id, wanted.username),
+        kinds=kinds,
+        manner=Manner.PLAIN if institution.is_oauth else manner_at(institution, manner),
+        is_oauth=institution.is_oauth,
     )
     return answer(
         {
@@ -191,6 +205,10 @@ async def set_faults(request: web.Request) -> web.Response:
             setattr(faults, name, value)
     if new.expire_tokens:
         access.expire_all(now_ms=time.time_ns() // 1_000_000)
+    if new.expire_sessions:
+        request.app[DESK].expire_sessions()
+    if new.expire_codes:
+        request.app[DESK].expire_codes()
     if new.unlock:
         access.failures = 0
     return web.Response(status=204)

@@ -7,6 +7,7 @@ from aiohttp import web
 
 from bankfeed.sandbox.announce import Announcer
 from bankfeed.sandbox.bank import Bank
+from bankfeed.sandbox.desk import Desk
 from bankfeed.sandbox.faults import Faults
 from bankfeed.sandbox.refusals import Refusal, bad_request, invalid_parameter, missing_parameter
 from bankfeed.sandbox.tokens import Access
@@ -16,6 +17,7 @@ BANK = web.AppKey("bank", Bank)
 ACCESS = web.AppKey("access", Access)
 FAULTS = web.AppKey("faults", Faults)
 ANNOUNCER = web.AppKey("announcer", Announcer)
+DESK = web.AppKey("desk", Desk)
 
 T = TypeVar("T")
 MAX_PAGE = 1000

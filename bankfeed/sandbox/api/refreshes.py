@@ -32,7 +32,7 @@ async def start_refresh(request: web.Request) -> web.Response:
         raise invalid_parameter("mode")
     accounts = _accounts(bank, customer_id, wanted)
     for login_id in dict.fromkeys(account.login_id for account in accounts):
-        bank.aggregate(bank.pages.logins[login_id])
+        bank.refresh(bank.pages.logins[login_id])
     body = {"refreshId": str(uuid4()), "customerId": str(customer_id), "mode": wanted.mode}
     request.app[DONE][body["refreshId"]] = body | _outcome(bank, accounts)
     created_at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

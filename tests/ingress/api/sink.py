@@ -14,8 +14,8 @@ from standardwebhooks import Webhook
 from bankfeed.jobs import Waker
 from tests.finbank import free_port
 from tests.ingress.api.conftest import Person
+from tests.worker.dispatch import take_deliveries
 from worker.context import Context
-from worker.deliver import take_deliveries
 from worker.post import Post
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)

@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from bankfeed.db.delivery import end_overdue_deliveries
 from bankfeed.model import EventType
 from bankfeed.schedule import RETRIES, retry_due_at
 from tests.ingress.api.conftest import Person, Said
@@ -51,6 +52,12 @@ def times(said: Said) -> tuple[datetime, datetime]:
     return datetime.fromisoformat(row["firstAttemptAt"]), datetime.fromisoformat(row["nextAttemptAt"])
 
 
+async def standing(api: Person, delivery_id: int) -> tuple[str, int]:
+    """Return the state of a delivery, and how many attempts were made."""
+    row = (await api.get(f"/deliveries/{delivery_id}")).body["delivery"]
+    return row["state"], row["attempts"]
+
+
 async def test_a_delivery_shows_its_attempts(api: Person, sink: Sink, superuser: asyncpg.Connection) -> None:
     """Status, duration and the first 1,000 characters of the answer, under the id that the subscriber saw."""
     delivery_id = await make_delivery(api, sink, superuser)
@@ -74,10 +81,10 @@ async def test_a_delivery_shows_its_attempts(api: Person, sink: Sink, superuser:
 
 
 async def test_deliveries_are_listed_by_what_is_asked(api: Person, sink: Sink, superuser: asyncpg.Connection) -> None:
-    """By endpoint, state, type and time, the newest first, in pages."""
+    """By endpoint, state, type, client, event and time, the newest first, in pages."""
     one, _ = await add(api, sink.url)
     two, _ = await add(api, "http://127.0.0.1:9/", ["mfaUpdated"])
-    await emit(api, superuser, EventType.MFA_UPDATED, EventType.ACCOUNT_ADDED)
+    asked_for, _ = await emit(api, superuser, EventType.MFA_UPDATED, EventType.ACCOUNT_ADDED)
     await deliver(api)
 
     async def ask(**query: Any) -> list[tuple[int, str, str]]:
@@ -93,13 +100,24 @@ async def test_deliveries_are_listed_by_what_is_asked(api: Person, sink: Sink, s
     assert [added, first] == await ask(endpointId=one)
     assert [refused] == await ask(state="waiting")
     assert [added] == await ask(eventType="accountAdded")
+    assert [refused, first] == await ask(eventId=asked_for)
+    assert [added, refused, first] == await ask(clientId=api.client_id)
+    another = await api.post("/clients", {"username": "another", "name": "Another"})
+    assert [] == await ask(clientId=another.body["client"]["id"])
+    assert 404 == (await api.get("/deliveries", clientId=2**62)).status
     later = await superuser.fetchval("SELECT max(created_at) FROM deliveries")
     assert [added] == await ask(since=later.isoformat())
     assert [refused, first] == await ask(until=later.isoformat())
     page = await api.get("/deliveries", limit=2)
     rest = await api.get("/deliveries", limit=2, cursor=page.body["nextCursor"])
     assert ([first[0]], None) == ([row["endpointId"] for row in rest.body["deliveries"]], rest.body["nextCursor"])
-    for query in ({"state": "lost"}, {"since": "yesterday"}, {"since": "2026-01-01T00:00:00"}, {"cursor": "x"}):
+    for query in (
+        {"eventId": "x"},
+        {"state": "lost"},
+        {"since": "yesterday"},
+        {"since": "2026-01-01T00:00:00"},
+        {"cursor": "x"},
+    ):
         assert 422 == (await api.get("/deliveries", **query)).status, query
 
 
@@ -192,7 +210,9 @@ async def test_one_never_attempted_begins_its_schedule(api: Person, sink: Sink, 
     delivery_id = await make_delivery(api, sink, superuser)
     endpoint_id = await superuser.fetchval("SELECT id FROM endpoints")
     await api.post(f"/webhook-endpoints/{endpoint_id}/disable")
-    await deliver(api, now=await superuser.fetchval("SELECT created_at + interval '73 hours' FROM delivery_queue"))
+    later = await superuser.fetchval("SELECT queued_at + interval '73 hours' FROM delivery_queue")
+    async with api.database.queue() as conn:
+        assert 1 == await end_overdue_deliveries(conn, limit=10, now=later)
     failed = (await api.get(f"/deliveries/{delivery_id}")).body["delivery"]
     assert ("failed", "the endpoint was disabled", None) == tuple(
         failed[name] for name in ("state", "reason", "firstAttemptAt")
@@ -237,3 +257,50 @@ async def test_an_extra_attempt_that_was_killed_is_made_again(
     assert (1, 1, False) == tuple(
         await superuser.fetchrow("SELECT attempts, extra_attempts, is_by_hand FROM delivery_queue")
     )
+
+
+async def test_a_short_schedule_has_its_extra_attempts_too(
+    api: Person, sink: Sink, superuser: asyncpg.Connection
+) -> None:
+    """Where an endpoint tries twice, the third attempt is an extra one, and a hundred of them are the most."""
+    delivery_id = await make_delivery(api, sink, superuser)
+    await superuser.execute("UPDATE endpoints SET retry_schedule = ARRAY[60]")
+    sink.statuses = [500, 500, 500]
+    await deliver(api)
+    first_at = await superuser.fetchval("SELECT first_attempt_at FROM delivery_queue")
+    await deliver(api, now=first_at + timedelta(seconds=60))
+    path = f"/deliveries/{delivery_id}"
+    assert ("failed", 2) == await standing(api, delivery_id)
+    for extra in (0, 1):
+        assert 202 == (await api.post(f"{path}/retry")).status
+        waiting = await superuser.fetchrow("SELECT attempts, extra_attempts, is_by_hand FROM delivery_queue")
+        assert (2, extra, True) == tuple(waiting)
+        await deliver(api)
+    assert ("delivered", 4) == await standing(api, delivery_id)
+    await superuser.execute("UPDATE deliveries SET state = 'failed'")
+    await superuser.execute(
+        "INSERT INTO attempts (customer_id, delivery_id, attempt_no, started_at, delivery_created_at, duration_ms, status)"
+        " SELECT customer_id, id, n, now(), created_at, 1, 500 FROM deliveries, generate_series(5, 102) n"
+    )
+    assert 409 == (await api.post(f"{path}/retry")).status
+    await superuser.execute("DELETE FROM attempts WHERE attempt_no = 102")
+    assert 202 == (await api.post(f"{path}/retry")).status
+
+
+async def test_order_is_kept_when_one_is_tried_again(api: Person, sink: Sink, superuser: asyncpg.Connection) -> None:
+    """A failed one waits for what is due of its bank account already; one that waits so cannot be hurried past it."""
+    failed = await make_delivery(api, sink, superuser)
+    await superuser.execute("UPDATE endpoints SET is_ordered = true, retry_schedule = '{}'")
+    sink.statuses = [500]
+    await deliver(api)
+    await emit(api, superuser, EventType.ACCOUNT_ADDED)
+    said = await api.post(f"/deliveries/{failed}/retry")
+    assert (202, "waiting", None) == (
+        said.status,
+        said.body["delivery"]["state"],
+        said.body["delivery"]["nextAttemptAt"],
+    )
+    assert 409 == (await api.post(f"/deliveries/{failed}/retry")).status
+    await deliver(api)
+    assert ["mfaUpdated", "accountAdded", "mfaUpdated"] == [got.body["eventType"] for got in sink.got]
+    assert "delivered" == (await api.get(f"/deliveries/{failed}")).body["delivery"]["state"]

@@ -67,79 +67,23 @@ async def test_an_endpoint_is_made_with_a_secret_shown_once(api: Person, superus
     again = await api.post("/webhook-endpoints", body, headers={"Idempotency-Key": "once"})
     assert 409 == again.status
     assert 1 == await superuser.fetchval("SELECT count(*) FROM endpoints")
-    kept = await superuser.fetchval("SELECT string_agg(t::text, ' ') FROM (SELECT answer FROM idempotency_keys) t")
-    assert "whsec_" not in (kept or "")
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://firm.example/hook",
-        "ftp://firm.example/hook",
-        "https://user:s3cret@firm.example/hook",
-        "https://user@firm.example/hook",
-        "https://firm.example\\@127.0.0.1/hook",
-        "https://firm.example/hook#part",
-        "https://firm.example:0/hook",
-        "https://firm.example:99999/hook",
-        "https:///hook",
-        "https://firm..example/hook",
-        "https://bücher.example/hook",
-        "https://firm.example/ hook",
-        "https://10.0.0.1/hook",
-        "https://169.254.169.254/latest",
-        "https://[::ffff:10.0.0.1]/hook",
-        "https://[fe80::1%25eth0]/hook",
-        "https://2130706433/hook",
-        "https://0x7f.1/hook",
-        "http://10.0.0.1/hook",
-        "http://8.8.8.8/hook",
-        "https://firm.example/" + "x" * 2048,
-        "",
-    ],
-)
-async def test_a_url_that_deliveries_may_not_go_to_is_refused(api: Person, url: str) -> None:
-    """Plain http, a private address in any clothes, a user, a fragment, no host: 422 that repeats nothing of it."""
-    for said in (
-        await api.post("/webhook-endpoints", {"url": url, "eventTypes": EVERY}),
-        await api.patch("/webhook-endpoints/1", {"url": url}),
-    ):
-        assert (422, "url") == (said.status, said.body["field"])
-        assert "s3cret" not in said.body["message"]
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        URL,
-        "https://firm.example:8443/hook?token=x",
-        "https://93.184.215.14/hook",
-        "https://[2606:2800:220:1::1]/hook",
-        "http://127.0.0.1:9/hook",
-        "http://localhost:9/hook",
-        "https://localhost/hook",
-        "https://hooks.firm.example./",
-    ],
-)
-async def test_a_url_may_be_public_or_where_the_operator_allows(api: Person, url: str) -> None:
-    """A name is looked up when it is delivered to; plain http goes where the operator allows."""
-    endpoint_id, _ = await add(api, url)
-    assert url == (await api.get(f"/webhook-endpoints/{endpoint_id}")).body["webhookEndpoint"]["url"]
-
-
-@pytest.mark.parametrize("types", [[], ["transactionsLost"], None, "mfaUpdated", ["mfaUpdated"] * 17])
-async def test_event_types_are_of_a_closed_list(api: Person, types: Any) -> None:
-    """At least one of the four."""
-    assert 422 == (await api.post("/webhook-endpoints", {"url": URL, "eventTypes": types})).status
+    for table in ("endpoints", "idempotency_keys", "audit_log"):
+        kept = await superuser.fetchval(f"SELECT string_agg(t::text, ' ') FROM {table} t")  # noqa: S608 - above
+        assert kept
+        assert "whsec_" not in kept
+        assert said.body["secret"].removeprefix("whsec_") not in kept
 
 
 async def test_endpoints_are_bounded(api: Person, superuser: asyncpg.Connection) -> None:
     """Fifty a customer, also where two are added at once; a deleted one makes room."""
     await superuser.execute(
         """
-        INSERT INTO endpoints (customer_id, url, event_types, secret)
-        SELECT $1, 'https://firm.example/', '{mfaUpdated}', 'whsec_' || repeat('A', 43) || '='
-        FROM generate_series(1, 49)
+        WITH made AS (
+            INSERT INTO endpoints (customer_id, url, event_types, secret, signing_key, public_key)
+            SELECT $1, 'https://firm.example/', '{mfaUpdated}', 'sealed:k:A', 'sealed:k:A', 'whpk_A'
+            FROM generate_series(1, 49) RETURNING customer_id, id
+        )
+        INSERT INTO endpoint_health (customer_id, endpoint_id) SELECT customer_id, id FROM made
         """,
         api.customer_id,
     )
@@ -217,12 +161,26 @@ async def test_a_rotated_secret_overlaps(api: Person, sink: Sink, superuser: asy
     assert (True, False) == (sink.got[2].is_signed_with(newest), sink.got[2].is_signed_with(new))
 
 
+async def test_headers_that_were_asked_for_are_sent(api: Person, sink: Sink, superuser: asyncpg.Connection) -> None:
+    """With every attempt, beside those of the delivery; others from the next attempt on once they are changed."""
+    asked = {"url": sink.url, "headers": {"Authorization": "Bearer s3cret", "X-Books": "miller"}}
+    row = (await api.post("/webhook-endpoints", asked)).body["webhookEndpoint"]
+    for headers in ({}, {"headers": {"X-Books": "smith"}}):
+        await api.patch(f"/webhook-endpoints/{row['id']}", headers)
+        await emit(api, superuser, EventType.MFA_UPDATED)
+        await deliver(api)
+    assert [("Bearer s3cret", "miller"), (None, "smith")] == [
+        (got.headers.get("authorization"), got.headers["x-books"]) for got in sink.got
+    ]
+    assert ["application/json"] * 2 == [got.headers["content-type"] for got in sink.got]
+
+
 @pytest.mark.parametrize("hours", [-1, 169, "1.5", None])
 async def test_an_overlap_is_bounded(api: Person, hours: Any) -> None:
     """Up to a week."""
     endpoint_id, _ = await add(api)
     said = await api.post(f"/webhook-endpoints/{endpoint_id}/rotate-secret", {"overlapHours": hours})
-    assert (422, "overlapHours") == (said.status, said.body["field"])
+    assert (400, "overlapHours") == (said.status, said.body["field"])
 
 
 async def test_an_endpoint_is_tried_out(api: Person, sink: Sink, superuser: asyncpg.Connection) -> None:
@@ -233,83 +191,15 @@ async def test_an_endpoint_is_tried_out(api: Person, sink: Sink, superuser: asyn
     said = await api.post(path, {})
     await api.post(path, {"eventType": "accountAdded"})
     refused = await api.post(path, {"eventType": "transactionsRefreshed"})
-    assert (202, 422) == (said.status, refused.status)
+    assert (202, 400, "eventType") == (said.status, refused.status, refused.body["field"])
     await deliver(api)
     assert ["mfaUpdated", "accountAdded"] == [got.body["eventType"] for got in sink.got]
     [got, _] = sink.got
     assert got.is_signed_with(secret)
     assert said.body["delivery"]["eventId"] == got.event_id == got.body["eventId"]
-    assert (True, {"accounts": [], "bankAccountId": 0, "clientId": 0}) == (got.body["test"], got.body["payload"])
+    assert got.body["test"] is True
+    assert {"accounts": [], "bankAccountId": 0, "clientId": 0}.items() <= got.body["payload"].items()
     came = await api.get(f"/deliveries/{said.body['delivery']['id']}")
     assert ("delivered", True, None) == tuple(came.body["delivery"][name] for name in ("state", "isTest", "clientId"))
     await api.post(f"/webhook-endpoints/{endpoint_id}/disable")
     assert 409 == (await api.post(path, {})).status
-
-
-async def test_a_disabled_endpoint_waits(api: Person, sink: Sink, superuser: asyncpg.Connection) -> None:
-    """Nothing is delivered, and new events make no delivery; enabled, what waited comes."""
-    endpoint_id, _ = await add(api, sink.url)
-    path = f"/webhook-endpoints/{endpoint_id}"
-    [waiting] = await emit(api, superuser, EventType.MFA_UPDATED)
-    said = await api.post(f"{path}/disable")
-    again = await api.post(f"{path}/disable")
-    assert ("disabled", 2, 2) == (
-        said.body["webhookEndpoint"]["state"],
-        said.body["webhookEndpoint"]["version"],
-        again.body["webhookEndpoint"]["version"],
-    )
-    await emit(api, superuser, EventType.MFA_UPDATED)
-    await deliver(api)
-    assert [] == sink.got
-    assert "active" == (await api.post(f"{path}/enable")).body["webhookEndpoint"]["state"]
-    await deliver(api, now=await superuser.fetchval("SELECT now() + interval '1 minute'"))
-    assert [waiting] == [got.event_id for got in sink.got]
-
-
-async def test_a_deleted_endpoint_ends_what_waits(api: Person, sink: Sink, superuser: asyncpg.Connection) -> None:
-    """With the reason; it is in no list, gets nothing, and its deliveries can still be read."""
-    endpoint_id, _ = await add(api, sink.url)
-    kept, _ = await add(api, sink.url)
-    await emit(api, superuser, EventType.MFA_UPDATED, EventType.ACCOUNT_ADDED)
-    said = await api.delete(f"/webhook-endpoints/{endpoint_id}")
-    assert (200, 2) == (said.status, said.body["endedDeliveries"])
-    assert 404 == (await api.get(f"/webhook-endpoints/{endpoint_id}")).status
-    assert 404 == (await api.delete(f"/webhook-endpoints/{endpoint_id}")).status
-    assert 404 == (await api.post(f"/webhook-endpoints/{endpoint_id}/enable")).status
-    await emit(api, superuser, EventType.MFA_UPDATED)
-    await deliver(api)
-    assert 3 == len(sink.got)
-    rows = (await api.get("/deliveries", endpointId=endpoint_id)).body["deliveries"]
-    assert [("failed", "the endpoint was deleted", 0, None)] * 2 == [
-        (row["state"], row["reason"], row["attempts"], row["firstAttemptAt"]) for row in rows
-    ]
-    assert ["delivered"] * 3 == [
-        row["state"] for row in (await api.get("/deliveries", endpointId=kept)).body["deliveries"]
-    ]
-    assert 409 == (await api.post(f"/deliveries/{rows[0]['id']}/retry")).status
-
-
-async def test_however_many_wait_they_end(
-    api: Person, sink: Sink, superuser: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In bounded batches: what the request leaves over, workers end, though it was due in a day; one under way is left."""
-    monkeypatch.setattr("ingress.api.endpoints.ENDED_AT_ONCE", 2)
-    monkeypatch.setattr("worker.deliver.ENDED_DELIVERIES", 2)
-    endpoint_id, _ = await add(api, sink.url)
-    await emit(api, superuser, *[EventType.MFA_UPDATED] * 8)
-    await superuser.execute("UPDATE delivery_queue SET due_at = now() + interval '1 day'")
-    await superuser.execute(
-        """
-        UPDATE delivery_queue SET lease_token = gen_random_uuid(), lease_until = now() + interval '1 day'
-        WHERE delivery_id = (SELECT min(delivery_id) FROM delivery_queue)
-        """
-    )
-    assert 2 == (await api.delete(f"/webhook-endpoints/{endpoint_id}")).body["endedDeliveries"]
-    await deliver(api)
-    assert ([], 1) == (sink.got, await superuser.fetchval("SELECT count(*) FROM delivery_queue"))
-    await superuser.execute("UPDATE delivery_queue SET due_at = now(), lease_until = now() - interval '1 second'")
-    await deliver(api)
-    assert 0 == await superuser.fetchval("SELECT count(*) FROM delivery_queue")
-    assert 8 == await superuser.fetchval(
-        "SELECT count(*) FROM deliveries WHERE state = 'failed' AND reason = 'the endpoint was deleted'"
-    )

@@ -99,6 +99,8 @@ async def test_every_example_does_what_it_says(api: Person, superuser: asyncpg.C
     endpoint = (await sent.send("addWebhookEndpoint"))["webhookEndpoint"]["id"]
     await sent.send("updateWebhookEndpoint", f"/webhook-endpoints/{endpoint}")
     await sent.send("rotateEndpointSecret", f"/webhook-endpoints/{endpoint}/rotate-secret")
+    await sent.send("disableWebhookEndpoint", f"/webhook-endpoints/{endpoint}/disable")
+    await sent.send("enableWebhookEndpoint", f"/webhook-endpoints/{endpoint}/enable")
     await sent.send("testWebhookEndpoint", f"/webhook-endpoints/{endpoint}/test")
     await sent.send("replayEvents", f"/webhook-endpoints/{endpoint}/replay")
     assert set() == sent.left

@@ -1,6 +1,7 @@
 """Refreshes by a person's click: not doubled, looked up and waited for, and refused where the client is locked."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ from tests.ingress.api.conftest import Person, make_key
 from tests.ingress.api.rows import Book
 
 PREFIX = "/bank-accounts"
+DAY = timedelta(days=1)
 
 
 @pytest.fixture
@@ -216,7 +218,7 @@ async def test_the_end_is_waited_for(api: Person, book: Book, account_id: int) -
         lease = await connection.claim_connection(conn, token=uuid4(), lease_s=60)
     assert lease is not None
     async with api.database.tenant(api.customer_id) as conn:
-        await connection.mark_handled(conn, lease, update_hours=24)
+        await connection.mark_handled(conn, lease, next_update_at=lease.claimed_at + DAY)
     async with asyncio.timeout(10):
         assert "done" == (await waiting)["state"]
 
