@@ -1217,9 +1217,55 @@ COMMENT ON FUNCTION claim_connection IS
      copied to claimed, and the due time moves to the lease''s end. Where the longest due of all has to wait, each lane
      (an institution with something due; connections without one are a lane too) is looked at once, however much waits in it.';
 
+CREATE OR REPLACE FUNCTION find_due_lanes(
+    head_rows int, most_lanes int, after_customer bigint, after_endpoint bigint, clock timestamptz)
+    RETURNS TABLE (customer_id bigint, endpoint_id bigint)
+    LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    seen bigint;
+BEGIN
+    SELECT count(*) INTO seen FROM (SELECT FROM delivery_queue WHERE due_at <= clock ORDER BY due_at LIMIT head_rows) head;
+    IF seen < head_rows THEN
+        RETURN QUERY SELECT DISTINCT h.customer_id, h.endpoint_id FROM (
+            SELECT q.customer_id, q.endpoint_id FROM delivery_queue q WHERE q.due_at <= clock ORDER BY q.due_at LIMIT head_rows) h;
+        RETURN;
+    END IF;
+    -- One endpoint's backlog may fill that view: skip through the index, from endpoint to endpoint.
+    RETURN QUERY
+    WITH RECURSIVE behind AS (
+        (SELECT q.customer_id, q.endpoint_id, q.due_at, 1 AS n FROM delivery_queue q
+         WHERE (q.customer_id, q.endpoint_id) > (after_customer, after_endpoint)
+         ORDER BY q.customer_id, q.endpoint_id, q.due_at LIMIT 1)
+        UNION ALL
+        SELECT next.customer_id, next.endpoint_id, next.due_at, behind.n + 1 FROM behind CROSS JOIN LATERAL (
+            SELECT q.customer_id, q.endpoint_id, q.due_at FROM delivery_queue q
+            WHERE (q.customer_id, q.endpoint_id) > (behind.customer_id, behind.endpoint_id)
+            ORDER BY q.customer_id, q.endpoint_id, q.due_at LIMIT 1
+        ) next WHERE behind.n < most_lanes
+    ), before AS (
+        (SELECT q.customer_id, q.endpoint_id, q.due_at, (SELECT count(*) FROM behind) + 1 AS n FROM delivery_queue q
+         WHERE (SELECT count(*) FROM behind) < most_lanes
+           AND (q.customer_id, q.endpoint_id) <= (after_customer, after_endpoint)
+         ORDER BY q.customer_id, q.endpoint_id, q.due_at LIMIT 1)
+        UNION ALL
+        SELECT next.customer_id, next.endpoint_id, next.due_at, before.n + 1 FROM before CROSS JOIN LATERAL (
+            SELECT q.customer_id, q.endpoint_id, q.due_at FROM delivery_queue q
+            WHERE (q.customer_id, q.endpoint_id) > (before.customer_id, before.endpoint_id)
+              AND (q.customer_id, q.endpoint_id) <= (after_customer, after_endpoint)
+            ORDER BY q.customer_id, q.endpoint_id, q.due_at LIMIT 1
+        ) next WHERE before.n < most_lanes
+    )
+    SELECT b.customer_id, b.endpoint_id FROM behind b WHERE b.due_at <= clock
+    UNION ALL SELECT b.customer_id, b.endpoint_id FROM before b WHERE b.due_at <= clock;
+END $$;
+COMMENT ON FUNCTION find_due_lanes IS
+    'The lanes (endpoints) with something due. What has been due longest says it as a rule; where that is head_rows or more, the
+     queue is skipped through from lane to lane, beginning behind (after_customer, after_endpoint), at most most_lanes.';
+
 CREATE OR REPLACE FUNCTION claim_deliveries(
-    claim_token uuid, lease_s float8, wanted int, lane_customers bigint[], lane_endpoints bigint[], breaker_failures int,
-    at timestamptz)
+    claim_token uuid, lease_s float8, wanted int, after_customer bigint, after_endpoint bigint, head_rows int, most_lanes int,
+    breaker_failures int, at timestamptz)
     RETURNS TABLE (
         customer_id bigint, delivery_id bigint, endpoint_id bigint, outbox_id bigint, created_at timestamptz, attempts int,
         extra_attempts int, is_by_hand boolean, first_attempt_at timestamptz, claimed_at timestamptz, event_id uuid,
@@ -1230,71 +1276,85 @@ CREATE OR REPLACE FUNCTION claim_deliveries(
 #variable_conflict use_column
 DECLARE
     clock CONSTANT timestamptz := coalesce(at, now());
+    a_round CONSTANT int := 2 * wanted;  -- lanes looked at together: most have something that may go, and a look has its price
+    due_customers bigint[];
+    due_endpoints bigint[];
     locked_customers bigint[];
     locked_endpoints bigint[];
+    claimed_now int;
 BEGIN
-    -- A lane that another worker claims from at this moment is left to it; what is leased is counted after the lock.
-    SELECT array_agg(u.c), array_agg(u.e) INTO locked_customers, locked_endpoints
-    FROM unnest(lane_customers, lane_endpoints) AS u (c, e)
-    WHERE pg_try_advisory_xact_lock(hashint8extended(u.e, hashtext('bankfeed lane')));
-    RETURN QUERY
-    WITH lane AS (
-        SELECT p.customer_id, p.id AS endpoint_id, p.rate_per_s, p.slots - busy.n AS free,
-               CASE WHEN h.blocked_until > clock THEN 0 WHEN h.failures >= breaker_failures THEN 1 - busy.n
-                    WHEN p.rate_per_s IS NULL THEN p.slots - busy.n
-                    ELSE least(p.slots - busy.n, floor(p.rate_per_s * least(extract(epoch FROM clock - h.paced_at), 1)))::int
-               END AS room
-        FROM unnest(locked_customers, locked_endpoints) AS u (c, e)
-        JOIN endpoints p ON p.customer_id = u.c AND p.id = u.e AND p.state = 'active'
-        JOIN endpoint_health h ON h.customer_id = u.c AND h.endpoint_id = u.e
-        CROSS JOIN LATERAL (SELECT count(*)::int AS n FROM delivery_queue l WHERE l.customer_id = u.c AND l.endpoint_id = u.e
-                            AND l.lease_token IS NOT NULL AND l.lease_until > clock) busy
-    ), held AS (
-        SELECT q.customer_id, q.delivery_id, q.due_at,
-               row_number() OVER (PARTITION BY q.customer_id, q.endpoint_id ORDER BY q.due_at) AS place
-        FROM (SELECT customer_id, endpoint_id, least(room, greatest(wanted / (SELECT count(*) FROM lane WHERE room > 0), 1)) AS most
-              FROM lane WHERE room > 0) lane
+    SELECT array_agg(u.customer_id ORDER BY u.is_before, u.customer_id, u.endpoint_id),
+           array_agg(u.endpoint_id ORDER BY u.is_before, u.customer_id, u.endpoint_id)
+    INTO due_customers, due_endpoints
+    FROM (SELECT l.customer_id, l.endpoint_id, (l.customer_id, l.endpoint_id) <= (after_customer, after_endpoint) AS is_before
+          FROM find_due_lanes(head_rows, most_lanes, after_customer, after_endpoint, clock) l) u;
+    FOR place IN 1 .. coalesce(cardinality(due_customers), 0) BY a_round LOOP
+        -- A lane that another worker claims from at this moment is left to it; what is leased is counted after the lock.
+        SELECT array_agg(u.c), array_agg(u.e) INTO locked_customers, locked_endpoints
+        FROM unnest(due_customers[place : place + a_round - 1], due_endpoints[place : place + a_round - 1]) AS u (c, e)
+        WHERE pg_try_advisory_xact_lock(hashint8extended(u.e, hashtext('bankfeed lane')));
+        RETURN QUERY
+        WITH lane AS (
+            SELECT u.turn, p.customer_id, p.id AS endpoint_id, p.rate_per_s, p.slots - busy.n AS free,
+                   CASE WHEN h.blocked_until > clock THEN 0 WHEN h.failures >= breaker_failures THEN 1 - busy.n
+                        WHEN p.rate_per_s IS NULL THEN p.slots - busy.n
+                        ELSE least(p.slots - busy.n, floor(p.rate_per_s * least(extract(epoch FROM clock - h.paced_at), 1)))::int
+                   END AS room
+            FROM unnest(locked_customers, locked_endpoints) WITH ORDINALITY AS u (c, e, turn)
+            JOIN endpoints p ON p.customer_id = u.c AND p.id = u.e AND p.state = 'active'
+            JOIN endpoint_health h ON h.customer_id = u.c AND h.endpoint_id = u.e
+            CROSS JOIN LATERAL (SELECT count(*)::int AS n FROM delivery_queue l WHERE l.customer_id = u.c AND l.endpoint_id = u.e
+                                AND l.lease_token IS NOT NULL AND l.lease_until > clock) busy
+        ), held AS (
+            SELECT q.customer_id, q.delivery_id, lane.turn, row_number() OVER (PARTITION BY lane.turn ORDER BY q.due_at) AS place
+            FROM (SELECT turn, customer_id, endpoint_id,
+                         least(room, greatest(wanted / (SELECT count(*) FROM lane WHERE room > 0), 1)) AS most
+                  FROM lane WHERE room > 0) lane
+            CROSS JOIN LATERAL (
+                SELECT d.customer_id, d.endpoint_id, d.delivery_id, d.due_at FROM delivery_queue d
+                WHERE d.customer_id = lane.customer_id AND d.endpoint_id = lane.endpoint_id AND d.due_at <= clock
+                ORDER BY d.due_at LIMIT lane.most FOR UPDATE SKIP LOCKED) q
+        ), urgent AS (
+            SELECT q.customer_id, q.delivery_id FROM lane CROSS JOIN LATERAL (
+                SELECT d.customer_id, d.delivery_id FROM delivery_queue d
+                WHERE d.customer_id = lane.customer_id AND d.endpoint_id = lane.endpoint_id AND d.urgent_at <= clock
+                  AND d.due_at <= clock
+                ORDER BY d.urgent_at LIMIT lane.free FOR UPDATE SKIP LOCKED) q
+            WHERE lane.room <= 0 AND lane.free > 0
+        ), chosen AS (
+            (SELECT customer_id, delivery_id FROM urgent
+             UNION ALL (SELECT customer_id, delivery_id FROM held ORDER BY place, turn)) LIMIT wanted
+        ), claimed AS (
+            UPDATE delivery_queue q SET lease_token = claim_token, lease_until = clock + make_interval(secs => lease_s),
+                due_at = clock + make_interval(secs => lease_s), first_attempt_at = coalesce(q.first_attempt_at, clock)
+            FROM chosen WHERE q.customer_id = chosen.customer_id AND q.delivery_id = chosen.delivery_id
+            RETURNING q.*
+        ), paced AS (
+            UPDATE endpoint_health h
+            SET paced_at = greatest(h.paced_at, clock - interval '1 second') + make_interval(secs => taken.n / taken.rate_per_s::float8)
+            FROM (SELECT lane.customer_id, lane.endpoint_id, lane.rate_per_s, count(*) AS n FROM claimed
+                  JOIN lane USING (customer_id, endpoint_id) WHERE lane.rate_per_s IS NOT NULL
+                  GROUP BY lane.customer_id, lane.endpoint_id, lane.rate_per_s) taken
+            WHERE h.customer_id = taken.customer_id AND h.endpoint_id = taken.endpoint_id
+        )
+        SELECT c.customer_id, c.delivery_id, c.endpoint_id, c.outbox_id, c.created_at, c.attempts, c.extra_attempts, c.is_by_hand,
+               c.first_attempt_at, clock, e.event_id, e.event_type, e.body, p.url, p.secret, p.signing_key,
+               CASE WHEN p.previous_secret_until > now() THEN p.previous_secret END,
+               CASE WHEN p.previous_secret_until > now() THEN p.previous_signing_key END,
+               p.headers, p.body_format, p.jitter_percent, p.retry_schedule, p.is_disabled_by_gone
+        FROM claimed c
         CROSS JOIN LATERAL (
-            SELECT d.customer_id, d.endpoint_id, d.delivery_id, d.due_at FROM delivery_queue d
-            WHERE d.customer_id = lane.customer_id AND d.endpoint_id = lane.endpoint_id AND d.due_at <= clock
-            ORDER BY d.due_at LIMIT lane.most FOR UPDATE SKIP LOCKED) q
-    ), urgent AS (
-        SELECT q.customer_id, q.delivery_id FROM lane CROSS JOIN LATERAL (
-            SELECT d.customer_id, d.delivery_id FROM delivery_queue d
-            WHERE d.customer_id = lane.customer_id AND d.endpoint_id = lane.endpoint_id AND d.urgent_at <= clock
-              AND d.due_at <= clock
-            ORDER BY d.urgent_at LIMIT lane.free FOR UPDATE SKIP LOCKED) q
-        WHERE lane.room <= 0 AND lane.free > 0
-    ), chosen AS (
-        (SELECT customer_id, delivery_id FROM urgent
-         UNION ALL (SELECT customer_id, delivery_id FROM held ORDER BY place, due_at)) LIMIT wanted
-    ), claimed AS (
-        UPDATE delivery_queue q SET lease_token = claim_token, lease_until = clock + make_interval(secs => lease_s),
-            due_at = clock + make_interval(secs => lease_s), first_attempt_at = coalesce(q.first_attempt_at, clock)
-        FROM chosen WHERE q.customer_id = chosen.customer_id AND q.delivery_id = chosen.delivery_id
-        RETURNING q.*
-    ), paced AS (
-        UPDATE endpoint_health h
-        SET paced_at = greatest(h.paced_at, clock - interval '1 second') + make_interval(secs => taken.n / taken.rate_per_s::float8)
-        FROM (SELECT lane.customer_id, lane.endpoint_id, lane.rate_per_s, count(*) AS n FROM claimed
-              JOIN lane USING (customer_id, endpoint_id) WHERE lane.rate_per_s IS NOT NULL
-              GROUP BY lane.customer_id, lane.endpoint_id, lane.rate_per_s) taken
-        WHERE h.customer_id = taken.customer_id AND h.endpoint_id = taken.endpoint_id
-    )
-    SELECT c.customer_id, c.delivery_id, c.endpoint_id, c.outbox_id, c.created_at, c.attempts, c.extra_attempts, c.is_by_hand,
-           c.first_attempt_at, clock, e.event_id, e.event_type, e.body, p.url, p.secret, p.signing_key,
-           CASE WHEN p.previous_secret_until > now() THEN p.previous_secret END,
-           CASE WHEN p.previous_secret_until > now() THEN p.previous_signing_key END,
-           p.headers, p.body_format, p.jitter_percent, p.retry_schedule, p.is_disabled_by_gone
-    FROM claimed c
-    CROSS JOIN LATERAL (
-        SELECT ev.event_id, ev.event_type, ev.body FROM events ev
-        WHERE ev.customer_id = c.customer_id AND ev.id = c.outbox_id AND ev.created_at = c.created_at LIMIT 1) e
-    JOIN endpoints p ON p.customer_id = c.customer_id AND p.id = c.endpoint_id;
+            SELECT ev.event_id, ev.event_type, ev.body FROM events ev
+            WHERE ev.customer_id = c.customer_id AND ev.id = c.outbox_id AND ev.created_at = c.created_at LIMIT 1) e
+        JOIN endpoints p ON p.customer_id = c.customer_id AND p.id = c.endpoint_id;
+        GET DIAGNOSTICS claimed_now = ROW_COUNT;
+        wanted := wanted - claimed_now;
+        EXIT WHEN wanted <= 0;
+    END LOOP;
 END $$;
 COMMENT ON FUNCTION claim_deliveries IS
-    'Claims up to `wanted` due deliveries of the lanes (endpoints) given, the longest due of each first and a round of each before
-     a second of any, and returns what to send. Each lane gives as many as it has free slots: none while it is blocked, one
+    'Claims up to `wanted` due deliveries, the longest due of each lane first and a round of each before a second of any, beginning
+     with the lanes behind the one given, and returns what to send. Each lane gives as many as it has free slots: none while it is blocked, one
      at a time once its breaker has tripped, what its rate leaves. What is urgent needs a slot only. Commits first_attempt_at.';
 
 CREATE OR REPLACE FUNCTION record_attempts(
@@ -1661,7 +1721,7 @@ COMMENT ON FUNCTION erase_client IS
      row is left. Safe to repeat, and to go on with after a crash.';
 
 REVOKE ALL ON FUNCTION claim_connection, has_room FROM PUBLIC;
-REVOKE ALL ON FUNCTION claim_deliveries, record_attempts, end_overdue_deliveries, find_public_keys, wait_in_order,
+REVOKE ALL ON FUNCTION claim_deliveries, find_due_lanes, record_attempts, end_overdue_deliveries, find_public_keys, wait_in_order,
     release_next_in_order FROM PUBLIC;
 REVOKE ALL ON FUNCTION make_partitions, drop_partitions, find_source, find_user, find_invitation, find_session, enter,
     delete_old_requests, lock_erasable, erase_inbox, erase_client FROM PUBLIC;
@@ -1750,6 +1810,7 @@ GRANT DELETE ON transaction_aliases, enrolments TO bankfeed_app;
 GRANT SELECT, INSERT, DELETE ON sessions TO bankfeed_app;
 GRANT SELECT ON sources, inbox TO bankfeed_app;
 GRANT SELECT, INSERT, UPDATE ON institutions TO bankfeed_app;
+GRANT SELECT ON institution_health TO bankfeed_app;
 
 GRANT SELECT (id) ON customers TO bankfeed_queue;
 GRANT SELECT (customer_id, id, locked_at, erase_at, erased_at) ON clients TO bankfeed_queue;

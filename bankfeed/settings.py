@@ -243,9 +243,11 @@ class Settings(EnvironmentSettings):
         "Hours until a connection is pulled although no event came; 30 let each keep its own moment of the night.",
     )
     night: Night = setting(
-        read_night, "01:00-06:00", "Hours of an institution's own clock in which its connections are pulled by schedule."
+        read_night,
+        "01:00-06:00",
+        "Hours of an institution's own clock in which its connections are pulled by schedule.",
     )
-    institution_slots: int = setting(whole(1, 1000), "4", "Refreshes at a time at one institution, of all workers.")
+    institution_slots: int = setting(whole(1, 1000), "8", "Refreshes at a time at one institution, of all workers.")
     listed_clients: int = setting(
         whole(1, 10_000), "100", "Clients whose accounts are listed, at most, to find an unknown account id."
     )

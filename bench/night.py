@@ -64,7 +64,7 @@ class Night:
     pulled: dict[int, datetime] = field(default_factory=dict)
     failed: Counter[int] = field(default_factory=Counter)
     claims_ms: list[float] = field(default_factory=list)
-    draw: random.Random = field(default_factory=lambda: random.Random(1))  # noqa: S311 - latencies, the same in each run
+    draw: random.Random = field(default_factory=lambda: random.Random(1))
 
     async def run(self, *, until: datetime) -> None:
         """Let time pass: sweeps ask for what is due, workers claim as long as they have slots, refreshes end."""
@@ -122,7 +122,9 @@ class Night:
                 await note_success(conn, institution_id)
 
     def _plan(self, lease: Lease) -> datetime:
-        return plan(self.settings, lease.connection_id, lease.claimed_at, self.zones[self.institutions[lease.connection_id]])
+        return plan(
+            self.settings, lease.connection_id, lease.claimed_at, self.zones[self.institutions[lease.connection_id]]
+        )
 
     def find_late(self) -> list[int]:
         """List connections of institutions that were well, and were not pulled by a minute after their moment."""
@@ -151,7 +153,11 @@ class Night:
     def find_peaks(self) -> Iterator[float]:
         """Say for each zone how many were pulled in its fullest minute, by the mean of its night."""
         for zone in ZONES:
-            at = [at for n, at in self.pulled.items() if self.zones[self.institutions[n]] == zone and self.institutions[n] not in DOWN]
+            at = [
+                at
+                for n, at in self.pulled.items()
+                if self.zones[self.institutions[n]] == zone and self.institutions[n] not in DOWN
+            ]
             minutes = Counter(each.replace(second=0, microsecond=0) for each in at)
             with suppress(ValueError):
                 yield max(minutes.values()) / mean(minutes.values())
@@ -159,7 +165,9 @@ class Night:
     def caught_up_minutes(self) -> float:
         """Say how long after its return the last connection of an institution that was down was pulled, if it was due before."""
         late = [
-            self.pulled.get(n, self.now) for n, at in self.planned.items() if self.institutions[n] in DOWN and at < DOWN_UNTIL
+            self.pulled.get(n, self.now)
+            for n, at in self.planned.items()
+            if self.institutions[n] in DOWN and at < DOWN_UNTIL
         ]
         return max(((at - DOWN_UNTIL).total_seconds() / 60 for at in late), default=0.0)
 

@@ -136,16 +136,14 @@ async def _time_claims(few: Subscribers, many: Subscribers) -> tuple[list[float]
 
 
 async def _time_claim(world: Subscribers, targets: Sequence[Target]) -> float:
-    """Return the ms of one claim as the worker makes it: the lanes, the claim, and when the next one is due, in a transaction."""
+    """Return the ms of one claim as the worker makes it: the claim, and when the next one is due."""
     await world.conn.execute(
         ONE_EACH_IS_DUE, [each.customer_id for each in targets], [each.endpoint_id for each in targets]
     )
     token = uuid4()
     began = perf_counter()
-    async with world.database.queue() as conn:
-        lanes = await delivery.find_due_lanes(conn)
-        assert lanes is not None
-        claimed = await delivery.claim_deliveries(conn, lanes, token=token, lease_s=LEASE_S, limit=CLAIM_LIMIT)
+    async with world.database.queue_statement() as conn:
+        claimed = await delivery.claim_deliveries(conn, token=token, lease_s=LEASE_S, limit=CLAIM_LIMIT)
         await delivery.find_next_due_s(conn)
     took_ms = (perf_counter() - began) * 1000
     if len(claimed) != len(targets):

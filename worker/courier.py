@@ -6,7 +6,7 @@ lost costs nothing but the time to the next sweep.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -26,7 +26,6 @@ LEASE_MARGIN_S: Final = (
     10  # a claim is not renewed: it lasts the attempt, and this for what is read before and written after
 )
 LOOK_AGAIN_S: Final = 0.25  # at lanes that are due and gave nothing: their breaker, pause, rate or slots may let go
-LANES_A_SLOT: Final = 2  # asked for each free slot: most have something that may go, and asking has its price
 LINGER_S: Final = 0.02  # while all slots are busy: a claim for many costs little more than one for one
 AFTER_TROUBLE_S: Final = 1.0
 
@@ -44,7 +43,7 @@ class Courier:
         self._tries: set[asyncio.Task[None]] = set()
         self._called = asyncio.Event()
         self._runner: asyncio.Task[None] | None = None
-        self._after = (0, 0)
+        self._after = delivery.NOBODY
         self._is_hungry = False  # the last claim took all that there were slots for: more may be due
         self._has_held = False  # something due was held back, by its endpoint's slots it may be
         self._is_open = True
@@ -97,24 +96,25 @@ class Courier:
         """Claim for the free slots and begin; return how long to rest, None until something calls."""
         free = self._slots - self.busy
         token = uuid4()
-        async with self._context.database.queue() as conn:
-            lanes = await delivery.find_due_lanes(conn, after=self._after)
-            claimed: list[ClaimedDelivery] = []
-            for some in lanes.go_round(self._after, LANES_A_SLOT * free) if lanes is not None else ():
-                claimed += await delivery.claim_deliveries(
-                    conn, some, token=token, lease_s=lease_s(self._context), limit=free - len(claimed)
-                )
-                self._after = some.last
-                if len(claimed) >= free:
-                    break
-            self._is_hungry = len(claimed) >= free
-            next_due_s = LINGER_S if self._is_hungry else await delivery.find_next_due_s(conn)
-            if claimed:
-                reach(Failpoint.BEFORE_DELIVERY_CLAIM)
+        reach(Failpoint.BEFORE_DELIVERY_CLAIM)
+        async with self._context.database.queue_statement() as conn:
+            claimed = await delivery.claim_deliveries(
+                conn, token=token, lease_s=lease_s(self._context), limit=free, after=self._after
+            )
         if claimed:
             reach(Failpoint.AFTER_DELIVERY_CLAIM)
+        if not self._is_open:
+            await give_back(self._context, claimed, token)
+            return None
         for each in claimed:
             self._begin(self._try(each, token))
+        if claimed:
+            self._after = find_last_turn(claimed, self._after)
+        self._is_hungry = len(claimed) >= free
+        if self._is_hungry:
+            return LINGER_S
+        async with self._context.database.queue_statement() as conn:
+            next_due_s = await delivery.find_next_due_s(conn)
         self._has_held = next_due_s is not None and next_due_s <= 0
         return LOOK_AGAIN_S if self._has_held else next_due_s
 
@@ -152,12 +152,18 @@ class Courier:
             pass
 
 
+def find_last_turn(claimed: Sequence[ClaimedDelivery], after: tuple[int, int]) -> tuple[int, int]:
+    """Return the endpoint whose turn was last in a claim that began behind `after`: those before it came round again."""
+    lanes = ((each.customer_id, each.endpoint_id) for each in claimed)
+    return max(lanes, key=lambda lane: (lane <= after, lane))
+
+
 def lease_s(context: Context) -> float:
     """Return how long a claim lasts: an attempt, and what is read before it and written after it."""
     return context.settings.attempt_s + LEASE_MARGIN_S
 
 
-async def give_back(context: Context, claimed: list[ClaimedDelivery], token: UUID) -> None:
+async def give_back(context: Context, claimed: Sequence[ClaimedDelivery], token: UUID) -> None:
     """Give deliveries back without an attempt, due at once; a schedule that began with this claim has not begun."""
     async with context.database.queue_statement() as conn:
         await delivery.record_outcomes(

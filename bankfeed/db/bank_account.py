@@ -78,13 +78,15 @@ async def list_bank_accounts(
         SELECT c.id, c.client_id, cl.username, cl.locked_at IS NOT NULL AS is_client_locked, c.institution_id,
                i.name AS institution, c.state::text, c.status_code,
                greatest(c.code_repeats, c.failures) AS code_repeats, c.status_since, c.name AS own_name, c.memo,
-               c.last_refresh_at, c.next_update_at, c.handled < c.requested AS is_updating,
+               c.last_refresh_at, c.handled < c.requested AS is_updating,
+               CASE WHEN c.handled < c.requested THEN greatest(c.due_at, h.blocked_until) ELSE c.next_update_at END AS next_update_at,
                (SELECT count(*) FROM accounts a WHERE a.customer_id = $1 AND a.connection_id = c.id AND a.state = 'open'
                   AND a.adopted_into IS NULL AND a.deleted_at IS NULL) AS open_accounts,
                c.created_at, c.version
         FROM connections c
         JOIN clients cl ON cl.customer_id = $1 AND cl.id = c.client_id AND cl.deleted_at IS NULL
         LEFT JOIN institutions i ON i.id = c.institution_id
+        LEFT JOIN institution_health h ON h.institution_id = c.institution_id
         WHERE c.customer_id = $1 AND c.deleted_at IS NULL AND c.id > $4
           AND ($2::bigint IS NULL OR c.client_id = $2) AND ($3::text IS NULL OR c.state::text = $3)
         ORDER BY c.id LIMIT $5
@@ -107,13 +109,15 @@ async def find_bank_account(
         SELECT c.id, c.client_id, cl.username, cl.locked_at IS NOT NULL AS is_client_locked, c.institution_id,
                i.name AS institution, c.state::text, c.status_code,
                greatest(c.code_repeats, c.failures) AS code_repeats, c.status_since, c.name AS own_name, c.memo,
-               c.last_refresh_at, c.next_update_at, c.handled < c.requested AS is_updating,
+               c.last_refresh_at, c.handled < c.requested AS is_updating,
+               CASE WHEN c.handled < c.requested THEN greatest(c.due_at, h.blocked_until) ELSE c.next_update_at END AS next_update_at,
                (SELECT count(*) FROM accounts a WHERE a.customer_id = $1 AND a.connection_id = c.id AND a.state = 'open'
                   AND a.adopted_into IS NULL AND a.deleted_at IS NULL) AS open_accounts,
                c.created_at, c.version
         FROM connections c
         JOIN clients cl ON cl.customer_id = $1 AND cl.id = c.client_id AND cl.deleted_at IS NULL
         LEFT JOIN institutions i ON i.id = c.institution_id
+        LEFT JOIN institution_health h ON h.institution_id = c.institution_id
         WHERE c.customer_id = $1 AND c.deleted_at IS NULL AND c.id = $2
         """,
         customer_id,

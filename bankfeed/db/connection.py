@@ -201,7 +201,7 @@ async def request_due_updates(conn: Connection, *, update_hours: int, limit: int
 
 
 async def claim_connection(
-    conn: Connection, *, token: UUID, lease_s: float, institution_slots: int = 4, now: datetime | None = None
+    conn: Connection, *, token: UUID, lease_s: float, institution_slots: int = 8, now: datetime | None = None
 ) -> Lease | None:
     """Claim the connection that is due the longest of those that need not wait, as the queue role; None where none is.
 

@@ -4,8 +4,7 @@ A lane is an endpoint with something that is due. Claims and records are two fun
 many customers at once: the queue role gets what it has a lease for, and can end nothing else.
 """
 
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -21,29 +20,7 @@ BREAKER_FAILURES: Final = 10
 HEAD_ROWS: Final = 500
 MOST_LANES: Final = 1_000
 MOST_COUNTED: Final = 100_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lanes:
-    """Endpoints with something due, as (customer, endpoint); more may be due elsewhere where `is_partial`."""
-
-    customer_ids: list[CustomerId]
-    endpoint_ids: list[EndpointId]
-    is_partial: bool = False
-
-    @property
-    def last(self) -> tuple[int, int]:
-        """Return the last one: what a later look begins behind."""
-        return self.customer_ids[-1], self.endpoint_ids[-1]
-
-    def go_round(self, after: tuple[int, int], size: int) -> Iterator["Lanes"]:
-        """Part them, some at a time, in their order, beginning behind `after`: a turn for each."""
-        pairs = sorted(zip(self.customer_ids, self.endpoint_ids, strict=True))
-        begin = bisect_right(pairs, after)
-        turned = pairs[begin:] + pairs[:begin]
-        for first in range(0, len(turned), size):
-            some = turned[first : first + size]
-            yield Lanes(customer_ids=[pair[0] for pair in some], endpoint_ids=[pair[1] for pair in some])
+NOBODY: Final = (0, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,78 +133,29 @@ class BreakerState:
     half_open: int
 
 
-async def find_due_lanes(
-    conn: Connection, *, after: tuple[int, int] = (0, 0), now: datetime | None = None
-) -> Lanes | None:
-    """Find endpoints with something due, as the queue role; None where nothing is. `now` None is Postgres' clock.
-
-    What has been due longest says it as a rule. Where one endpoint's backlog fills that view, the index is skipped through
-    from endpoint to endpoint instead, beginning behind `after`: a dead endpoint's million rows hide nobody.
-    """
-    rows = await conn.fetch(
-        """
-        SELECT customer_id, endpoint_id, count(*) AS n FROM (
-            SELECT customer_id, endpoint_id FROM delivery_queue WHERE due_at <= coalesce($1, now())
-            ORDER BY due_at LIMIT $2
-        ) head GROUP BY customer_id, endpoint_id
-        """,
-        now,
-        HEAD_ROWS,
-    )
-    if not rows:
-        return None
-    if sum(row["n"] for row in rows) == HEAD_ROWS:
-        rows = await _skip_through(conn, after, now) or rows
-    return Lanes(
-        customer_ids=[row["customer_id"] for row in rows],
-        endpoint_ids=[row["endpoint_id"] for row in rows],
-        is_partial=len(rows) >= MOST_LANES,
-    )
-
-
-async def _skip_through(conn: Connection, after: tuple[int, int], now: datetime | None) -> Sequence[dict[str, int]]:
-    """List due lanes behind `after` and, where there is room, those before it."""
-    rows: Sequence[dict[str, int]] = await conn.fetch(
-        """
-        WITH RECURSIVE lane AS (
-            (SELECT customer_id, endpoint_id, due_at, 1 AS n FROM delivery_queue
-             WHERE (customer_id, endpoint_id) > ($1::bigint, $2::bigint) ORDER BY customer_id, endpoint_id, due_at LIMIT 1)
-            UNION ALL
-            SELECT next.customer_id, next.endpoint_id, next.due_at, lane.n + 1 FROM lane CROSS JOIN LATERAL (
-                SELECT q.customer_id, q.endpoint_id, q.due_at FROM delivery_queue q
-                WHERE (q.customer_id, q.endpoint_id) > (lane.customer_id, lane.endpoint_id)
-                ORDER BY q.customer_id, q.endpoint_id, q.due_at LIMIT 1
-            ) next WHERE lane.n < $4::int
-        )
-        SELECT customer_id, endpoint_id FROM lane WHERE due_at <= coalesce($3, now())
-        """,
-        *after,
-        now,
-        MOST_LANES,
-    )
-    if len(rows) < MOST_LANES and after != (0, 0):
-        before = await _skip_through(conn, (0, 0), now)
-        seen = {(row["customer_id"], row["endpoint_id"]) for row in rows}
-        rows = [*rows, *(row for row in before if (row["customer_id"], row["endpoint_id"]) not in seen)]
-    return rows
-
-
 async def claim_deliveries(
-    conn: Connection, lanes: Lanes, *, token: UUID, lease_s: float, limit: int, now: datetime | None = None
+    conn: Connection,
+    *,
+    token: UUID,
+    lease_s: float,
+    limit: int,
+    after: tuple[int, int] = NOBODY,
+    now: datetime | None = None,
 ) -> tuple[ClaimedDelivery, ...]:
-    """Claim due deliveries of these endpoints, a round of each before a second of any, as the queue role.
+    """Claim due deliveries, a round of each endpoint before a second of any, in one statement, as the queue role.
 
-    The first claim commits `first_attempt_at`, before any HTTP call: the schedule counts from it. A claim moves the due
-    time to the lease's end, where an abandoned one is due again. Fewer than `limit` come where slots, breakers, pauses and
-    rates leave no more. `now` None is Postgres' clock.
+    `after` is the (customer, endpoint) whose turn was last. The first claim commits `first_attempt_at`, before any HTTP call:
+    the schedule counts from it. A claim moves the due time to the lease's end, where an abandoned one is due again. Fewer
+    than `limit` come where slots, breakers, pauses and rates leave no more. `now` None is Postgres' clock.
     """
     rows = await conn.fetch(
-        "SELECT * FROM claim_deliveries($1, $2, $3, $4, $5, $6, $7)",
+        "SELECT * FROM claim_deliveries($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         token,
         lease_s,
         limit,
-        lanes.customer_ids,
-        lanes.endpoint_ids,
+        *after,
+        HEAD_ROWS,
+        MOST_LANES,
         BREAKER_FAILURES,
         now,
     )

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from bankfeed.db.delivery import ClaimedDelivery, claim_deliveries, find_due_lanes
+from bankfeed.db.delivery import NOBODY, ClaimedDelivery, claim_deliveries
 from bankfeed.db.event import OutboundEvent, insert_events
 from bankfeed.model import ConnectionId, EventType
 from tests.db.made import LEASE_S, Ground
@@ -34,15 +34,19 @@ async def emit(ground: Ground, *types: EventType, count: int = 1, connection_id:
 
 
 async def claim(
-    ground: Ground, *, lease_s: float = LEASE_S, limit: int = 10, now: datetime | None = None
+    ground: Ground,
+    *,
+    lease_s: float = LEASE_S,
+    limit: int = 10,
+    after: tuple[int, int] | None = None,
+    now: datetime | None = None,
 ) -> tuple[UUID, Sequence[ClaimedDelivery]]:
     """Claim what is due; return the token with it."""
     token = uuid4()
     async with ground.database.queue() as conn:
-        lanes = await find_due_lanes(conn, now=now)
-        if lanes is None:
-            return token, ()
-        return token, await claim_deliveries(conn, lanes, token=token, lease_s=lease_s, limit=limit, now=now)
+        return token, await claim_deliveries(
+            conn, token=token, lease_s=lease_s, limit=limit, after=after or NOBODY, now=now
+        )
 
 
 async def rows(superuser: asyncpg.Connection, sql: str) -> list[tuple[object, ...]]:

@@ -1,7 +1,7 @@
 """Who is claimed for: every endpoint gets its turn, none more than its slots, rate and health allow."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -13,13 +13,11 @@ from bankfeed.db.delivery import (
     BREAKER_FAILURES,
     Attempt,
     ClaimedDelivery,
-    Lanes,
     Outcome,
     claim_deliveries,
-    find_due_lanes,
     record_outcomes,
 )
-from bankfeed.model import CustomerId, EndpointId
+from bankfeed.model import EndpointId
 from tests.db.made import Ground
 from tests.db.outbox import claim, emit
 from tests.seed import make_endpoint, make_tenant
@@ -94,38 +92,28 @@ async def test_a_backlog_hides_nobody(
     assert 1 == by_endpoint(claimed)[others[0]]
 
 
-async def test_lanes_go_round(
+async def test_turns_go_round(ground: Ground, now: datetime) -> None:
+    """A claim begins with the endpoint behind the one whose turn was last, and wraps."""
+    first, second, third = [await make(ground, f"e{n}") for n in range(3)]
+    await emit(ground)
+    _, claimed = await claim(ground, limit=2, after=(ground.tenant.customer_id, second), now=now)
+    assert {third, first} == by_endpoint(claimed).keys()
+
+
+async def test_more_endpoints_than_one_look_takes_in(
     ground: Ground, superuser: asyncpg.Connection, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where there are more endpoints than one look takes in, the next look begins behind the last one, and wraps."""
+    """A look that is full begins behind the last turn too, so that claim after claim comes to everybody."""
     monkeypatch.setattr(delivery, "HEAD_ROWS", 2)
     monkeypatch.setattr(delivery, "MOST_LANES", 2)
-    ids = [await make(ground, f"e{n}") for n in range(3)]
-    await emit(ground)
-    customer_id = ground.tenant.customer_id
-    async with ground.database.queue() as conn:
-        first = await find_due_lanes(conn, now=now)
-        assert first is not None
-        assert (ids[:2], True) == (first.endpoint_ids, first.is_partial)
-        second = await find_due_lanes(conn, after=(customer_id, ids[1]), now=now)
-        assert second is not None
-        assert [ids[2], *ids[:2]] == second.endpoint_ids
-        assert await find_due_lanes(conn, now=now - timedelta(days=1)) is None
-
-
-def test_lanes_take_turns() -> None:
-    """Some at a time, in their order, the one behind the last one first; each once."""
-    lanes = Lanes(
-        customer_ids=[CustomerId(n) for n in (2, 1, 1, 3)], endpoint_ids=[EndpointId(n) for n in (5, 4, 9, 1)]
-    )
-    parts = [list(zip(some.customer_ids, some.endpoint_ids, strict=True)) for some in lanes.go_round((1, 9), 3)]
-    assert [[(2, 5), (3, 1), (1, 4)], [(1, 9)]] == parts
-    assert [(1, 4)] == list(zip(*_first(lanes.go_round((3, 1), 1)), strict=True))
-
-
-def _first(parts: Iterator[Lanes]) -> tuple[list[CustomerId], list[EndpointId]]:
-    some = next(parts)
-    return some.customer_ids, some.endpoint_ids
+    ids = [await make(ground, f"e{n}") for n in range(5)]
+    await emit(ground, count=2)
+    seen: list[EndpointId] = []
+    for _ in range(5):
+        after = (ground.tenant.customer_id, seen[-1]) if seen else None
+        _, [each] = await claim(ground, limit=1, after=after, now=now)
+        seen.append(each.endpoint_id)
+    assert ids == seen
 
 
 async def test_a_round_of_each_before_a_second_of_any(ground: Ground, now: datetime) -> None:
@@ -154,9 +142,7 @@ async def test_a_lane_that_another_worker_claims_from_is_left_to_it(ground: Grou
     await make(ground, "one", slots=3)
     await emit(ground, count=6)
     async with ground.database.queue() as conn:
-        lanes = await find_due_lanes(conn, now=now)
-        assert lanes is not None
-        assert 3 == len(await claim_deliveries(conn, lanes, token=uuid4(), lease_s=60, limit=10, now=now))
+        assert 3 == len(await claim_deliveries(conn, token=uuid4(), lease_s=60, limit=10, now=now))
         assert () == (await claim(ground, now=now))[1]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bankfeed.health import MEANINGS, Actor, ConnectionState, describe, read_code
+from bankfeed.health import ESCALATED_AFTER, MEANINGS, Actor, ConnectionState, describe, read_code
 
 FIXABLE = {103, 108, 109, 185, 187, 945, 946, 947, 948}
 CATALOGUE = (
@@ -47,6 +47,16 @@ def test_an_unknown_code_is_waited_out(code: int) -> None:
     """A code that nobody documents asks nothing of a person: it is tried again."""
     assert read_code(code).state is ConnectionState.WAITING
     assert read_code(code).is_retryable
+
+
+def test_an_unlisted_code_that_comes_again_and_again_is_for_support() -> None:
+    """From the third refresh in a row on we look at it; nothing is asked of a person, and a listed code stays what it is."""
+    few, many = (read_code(424242, repeats=repeats) for repeats in (ESCALATED_AFTER - 1, ESCALATED_AFTER))
+    assert (Actor.AGGREGATOR, Actor.US) == (few.actor, many.actor)
+    assert many.state is ConnectionState.WAITING
+    assert many.is_retryable
+    assert many == describe(ConnectionState.WAITING, 424242, is_received=True, repeats=ESCALATED_AFTER)
+    assert read_code(103) is read_code(103, repeats=ESCALATED_AFTER)
 
 
 def test_no_code_means_not_yet() -> None:

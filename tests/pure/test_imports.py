@@ -12,7 +12,18 @@ REPLAY = ("book", "fields", "journal", "play", "prose", "questions", "report", "
 PURE = (
     *(
         f"bankfeed.{noun}"
-        for noun in ("model", "money", "reconcile", "ledger", "night", "schedule", "sealing", "signing", "health", "errors")
+        for noun in (
+            "model",
+            "money",
+            "reconcile",
+            "ledger",
+            "night",
+            "schedule",
+            "sealing",
+            "signing",
+            "health",
+            "errors",
+        )
     ),
     *("bankfeed.bodies", "bankfeed.cursor", "bankfeed.finding", "bankfeed.people", "bankfeed.redaction"),
     *(f"bankfeed.replay.{noun}" for noun in REPLAY),

@@ -3,7 +3,8 @@
 import pytest
 
 from bankfeed.aggregators import ListedAccount
-from worker.standing import Standing, read_standing
+from bankfeed.errors import AggregatorError
+from worker.standing import Standing, is_bank_well, is_outage, read_standing
 
 
 def account(code: int | None) -> ListedAccount:
@@ -32,3 +33,43 @@ def test_a_connection_stands_as_its_neediest_account(codes: list[int | None], ex
     """A person first, then what is waited out, then health; closed and new accounts speak only where no other does."""
     assert expected == read_standing([account(code) for code in codes])
     assert expected == read_standing([account(code) for code in reversed(codes)])
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected"),
+    [
+        ([0, 102], True),
+        ([0, 103], True),
+        ([102], False),
+        ([103, 905], False),
+        ([900], False),
+        ([103], None),
+        ([325], None),
+        ([977], None),
+        ([20007], None),
+        ([424242], None),
+        ([None], None),
+        ([], None),
+    ],
+)
+def test_accounts_say_how_their_bank_is(codes: list[int | None], expected: bool | None) -> None:  # noqa: FBT001 - a table
+    """One that came through says well, a passing code of the institution or the aggregator out; all else says nothing."""
+    assert expected is is_bank_well([account(code) for code in codes])
+
+
+@pytest.mark.parametrize(
+    ("code", "is_retryable", "expected"),
+    [
+        (None, True, True),
+        (None, False, False),
+        (102, True, True),
+        (911, True, True),
+        (103, False, False),
+        (325, True, False),
+        (44000, True, False),
+        (424242, True, False),
+    ],
+)
+def test_errors_are_the_banks_or_somebody_elses(code: int | None, *, is_retryable: bool, expected: bool) -> None:
+    """No answer, and passing codes of theirs; never what a person has to mend, what is running, or what nobody lists."""
+    assert expected is is_outage(AggregatorError("it failed", code=code, is_retryable=is_retryable))

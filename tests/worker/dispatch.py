@@ -17,12 +17,9 @@ from worker.secrets import Secrets
 async def take_deliveries(context: Context, post: Post, *, now: datetime | None = None) -> bool:
     """Claim some of what is due, once, attempt it and see it recorded; False where nothing could be claimed."""
     token = uuid4()
-    async with context.database.queue() as conn:
-        lanes = await delivery.find_due_lanes(conn, now=now)
-        if lanes is None:
-            return False
+    async with context.database.queue_statement() as conn:
         claimed = await delivery.claim_deliveries(
-            conn, lanes, token=token, lease_s=lease_s(context), limit=context.settings.delivery_slots, now=now
+            conn, token=token, lease_s=lease_s(context), limit=context.settings.delivery_slots, now=now
         )
     secrets = Secrets(context.settings.sealer())
 

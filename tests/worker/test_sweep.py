@@ -1,7 +1,6 @@
 """Sweeps alone do all the work, and keep house."""
 
 import asyncio
-from datetime import timedelta
 
 from bankfeed.model import EventType
 from tests.worker.conftest import Bench
@@ -41,7 +40,9 @@ async def test_a_connection_whose_update_is_due_is_pulled(bench: Bench) -> None:
     await Sweeper(bench.context, [])._sweep()
     await bench.work()
     assert 2 == await bench.one("SELECT handled FROM connections")
-    assert await bench.one("SELECT next_update_at BETWEEN now() + interval '5 h' AND now() + interval '30 h' FROM connections")
+    assert await bench.one(
+        "SELECT next_update_at BETWEEN now() + interval '5 h' AND now() + interval '30 h' FROM connections"
+    )
 
 
 async def test_the_house_is_kept(bench: Bench) -> None:
