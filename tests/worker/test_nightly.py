@@ -1,7 +1,7 @@
 """What a refresh means for the schedule and for its institution, with a real Finbank."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,12 +10,14 @@ from structlog.testing import capture_logs
 
 from bankfeed.aggregators import Aggregator, ListedAccount
 from bankfeed.aggregators.finicity import Finicity
+from bankfeed.db import bank_account, bank_refresh
 from bankfeed.db.institution_health import BREAKER_FAILURES
 from bankfeed.errors import AggregatorError
 from bankfeed.health import ESCALATED_AFTER
-from bankfeed.model import EventType
+from bankfeed.model import ConnectionId, EventType
 from tests.finbank import Link
 from tests.worker.conftest import Bench
+from worker.bank_refresh import take_bank_refresh
 from worker.refresh import take_refresh
 from worker.sweep import Sweeper
 
@@ -171,6 +173,48 @@ async def test_an_unlisted_code_keeps_the_data_and_is_escalated_after_three(
     troubled.code = None
     await refresh(bench, 1)
     assert ("active", 0) == tuple(await bench.superuser.fetchrow("SELECT state::text, code_repeats FROM connections"))
+
+
+async def trip(bench: Bench, troubled: Troubled) -> ConnectionId:
+    """Let the bank fail until its breaker is open, with one refresh that waits."""
+    troubled.error = AggregatorError("it could not be reached: TimeoutError")
+    await refresh(bench, BREAKER_FAILURES)
+    await bench.superuser.execute("UPDATE connections SET due_at = now()")
+    troubled.error = None
+    return ConnectionId(await bench.one("SELECT id FROM connections"))
+
+
+async def test_a_click_is_not_held_and_what_the_bank_said_is_fetched(
+    bench: Bench, link: Link, troubled: Troubled
+) -> None:
+    """A person's bank refresh asks the bank although its breaker is open, and a bank that answers closes it."""
+    connection_id = await trip(bench, troubled)
+    assert not await take_refresh(bench.context)
+    async with bench.database.tenant(bench.tenant.customer_id) as conn:
+        await bank_refresh.insert_bank_refresh(
+            conn, bench.tenant.customer_id, connection_id, kind="current", requested_by="user:1"
+        )
+    assert await take_bank_refresh(bench.context)
+    await bench.work()
+    assert "done" == await bench.one("SELECT state::text FROM bank_refreshes")
+    assert 0 == await failures(bench)
+
+
+async def test_the_next_update_of_one_that_waits_is_when_it_is_tried(
+    bench: Bench, link: Link, troubled: Troubled
+) -> None:
+    """While a bank is paused its connections show the end of the pause; afterwards the next night again."""
+    connection_id = await trip(bench, troubled)
+
+    async def shown() -> datetime | None:
+        async with bench.database.tenant(bench.tenant.customer_id) as conn:
+            found = await bank_account.find_bank_account(conn, bench.tenant.customer_id, connection_id)
+        assert found is not None
+        return found.next_update_at
+
+    assert await bench.one("SELECT blocked_until FROM institution_health") == await shown()
+    await refresh(bench, 1)
+    assert await bench.one("SELECT next_update_at FROM connections") == await shown()
 
 
 async def test_a_sweep_measures_the_breakers(bench: Bench, link: Link, troubled: Troubled) -> None:
