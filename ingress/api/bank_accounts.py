@@ -41,7 +41,10 @@ class BankAccountRow(Wire):
     code: Annotated[int | None, Meta(description="The aggregation status code; see GET /error-codes.")]
     message: Annotated[str, Meta(description="What the state and the code mean, for people.")]
     last_update_at: Annotated[datetime | None, Meta(description="When it was pulled last.")]
-    next_update_at: Annotated[datetime | None, Meta(description="When it is pulled next, if no event comes before; while a refresh waits, when it is tried.")]
+    next_update_at: Annotated[
+        datetime | None,
+        Meta(description="When it is pulled next, if no event comes before; while a refresh waits, when it is tried."),
+    ]
     is_updating: Annotated[bool, Meta(description="Whether an update waits or runs.")]
     sub_accounts: Annotated[int, Meta(description="How many open accounts it has.")]
     created_at: datetime
