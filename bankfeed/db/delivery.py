@@ -235,12 +235,13 @@ async def end_deliveries(
     """Fail deliveries of an endpoint that wait and are not being attempted, the oldest first; return how many."""
     ended: int = await conn.fetchval(
         """
-        WITH gone AS (
-            DELETE FROM delivery_queue WHERE customer_id = $1 AND delivery_id IN (
-                SELECT delivery_id FROM delivery_queue
-                WHERE customer_id = $1 AND endpoint_id = $2 AND (lease_until IS NULL OR lease_until < now())
-                ORDER BY outbox_id, delivery_id LIMIT $3 FOR UPDATE SKIP LOCKED)
-            RETURNING delivery_id, created_at, first_attempt_at
+        WITH doomed AS MATERIALIZED (
+            SELECT delivery_id FROM delivery_queue
+            WHERE customer_id = $1 AND endpoint_id = $2 AND (lease_until IS NULL OR lease_until < now())
+            ORDER BY outbox_id, delivery_id LIMIT $3 FOR UPDATE SKIP LOCKED
+        ), gone AS (
+            DELETE FROM delivery_queue q USING doomed WHERE q.customer_id = $1 AND q.delivery_id = doomed.delivery_id
+            RETURNING q.delivery_id, q.created_at, q.first_attempt_at
         ), ended AS (
             UPDATE deliveries d SET state = 'failed', first_attempt_at = gone.first_attempt_at, finished_at = now(),
                 reason = $4
