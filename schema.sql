@@ -1008,7 +1008,9 @@ BEGIN
         SELECT n.delivery_id FROM delivery_queue n WHERE n.customer_id = ended.customer_id
         AND n.endpoint_id = ended.endpoint_id AND n.order_key = ended.order_key ORDER BY n.outbox_id, n.delivery_id LIMIT 1
     ) next
-    WHERE q.customer_id = ended.customer_id AND q.delivery_id = next.delivery_id AND q.due_at = 'infinity';
+    WHERE q.customer_id = ended.customer_id AND q.delivery_id = next.delivery_id AND q.due_at = 'infinity'
+      AND NOT EXISTS (SELECT FROM delivery_queue f WHERE f.customer_id = ended.customer_id AND f.endpoint_id = ended.endpoint_id
+                      AND f.order_key = ended.order_key AND f.due_at < 'infinity');
     RETURN NULL;
 END $$;
 CREATE OR REPLACE TRIGGER delivery_releases_next AFTER DELETE ON delivery_queue REFERENCING OLD TABLE AS gone
@@ -1223,30 +1225,24 @@ CREATE OR REPLACE FUNCTION find_due_lanes(
     LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
+    most_visits CONSTANT int := 20 * most_lanes;
     seen bigint;
 BEGIN
     SELECT count(*) INTO seen FROM (SELECT FROM delivery_queue WHERE due_at <= clock ORDER BY due_at LIMIT head_rows) head;
-    IF seen < head_rows THEN
-        RETURN QUERY SELECT DISTINCT h.customer_id, h.endpoint_id FROM (
-            SELECT q.customer_id, q.endpoint_id FROM delivery_queue q WHERE q.due_at <= clock ORDER BY q.due_at LIMIT head_rows) h;
-        RETURN;
-    END IF;
-    -- One endpoint's backlog may fill that view: skip through the index, from endpoint to endpoint.
     RETURN QUERY
     WITH RECURSIVE behind AS (
         (SELECT q.customer_id, q.endpoint_id, q.due_at, 1 AS n FROM delivery_queue q
-         WHERE (q.customer_id, q.endpoint_id) > (after_customer, after_endpoint)
+         WHERE seen >= head_rows AND (q.customer_id, q.endpoint_id) > (after_customer, after_endpoint)
          ORDER BY q.customer_id, q.endpoint_id, q.due_at LIMIT 1)
         UNION ALL
         SELECT next.customer_id, next.endpoint_id, next.due_at, behind.n + 1 FROM behind CROSS JOIN LATERAL (
             SELECT q.customer_id, q.endpoint_id, q.due_at FROM delivery_queue q
             WHERE (q.customer_id, q.endpoint_id) > (behind.customer_id, behind.endpoint_id)
             ORDER BY q.customer_id, q.endpoint_id, q.due_at LIMIT 1
-        ) next WHERE behind.n < most_lanes
+        ) next WHERE behind.n < most_visits
     ), before AS (
-        (SELECT q.customer_id, q.endpoint_id, q.due_at, (SELECT count(*) FROM behind) + 1 AS n FROM delivery_queue q
-         WHERE (SELECT count(*) FROM behind) < most_lanes
-           AND (q.customer_id, q.endpoint_id) <= (after_customer, after_endpoint)
+        (SELECT q.customer_id, q.endpoint_id, q.due_at, 1 AS n FROM delivery_queue q
+         WHERE seen >= head_rows AND (q.customer_id, q.endpoint_id) <= (after_customer, after_endpoint)
          ORDER BY q.customer_id, q.endpoint_id, q.due_at LIMIT 1)
         UNION ALL
         SELECT next.customer_id, next.endpoint_id, next.due_at, before.n + 1 FROM before CROSS JOIN LATERAL (
@@ -1254,18 +1250,30 @@ BEGIN
             WHERE (q.customer_id, q.endpoint_id) > (before.customer_id, before.endpoint_id)
               AND (q.customer_id, q.endpoint_id) <= (after_customer, after_endpoint)
             ORDER BY q.customer_id, q.endpoint_id, q.due_at LIMIT 1
-        ) next WHERE before.n < most_lanes
+        ) next WHERE before.n < most_visits
+    ), lane AS (
+        SELECT DISTINCT h.customer_id, h.endpoint_id FROM (
+            SELECT q.customer_id, q.endpoint_id FROM delivery_queue q
+            WHERE seen < head_rows AND q.due_at <= clock ORDER BY q.due_at LIMIT head_rows) h
+        UNION ALL SELECT b.customer_id, b.endpoint_id FROM behind b WHERE b.due_at <= clock
+        UNION ALL SELECT b.customer_id, b.endpoint_id FROM before b WHERE b.due_at <= clock
     )
-    SELECT b.customer_id, b.endpoint_id FROM behind b WHERE b.due_at <= clock
-    UNION ALL SELECT b.customer_id, b.endpoint_id FROM before b WHERE b.due_at <= clock;
+    SELECT lane.customer_id, lane.endpoint_id FROM lane
+    WHERE (SELECT p.state = 'active' FROM endpoints p WHERE p.customer_id = lane.customer_id AND p.id = lane.endpoint_id)
+      AND ((SELECT h.blocked_until <= clock FROM endpoint_health h
+            WHERE h.customer_id = lane.customer_id AND h.endpoint_id = lane.endpoint_id)
+           OR EXISTS (SELECT FROM delivery_queue u WHERE u.customer_id = lane.customer_id AND u.endpoint_id = lane.endpoint_id
+                      AND u.urgent_at <= clock AND u.due_at <= clock))
+    LIMIT most_lanes;
 END $$;
 COMMENT ON FUNCTION find_due_lanes IS
-    'The lanes (endpoints) with something due. What has been due longest says it as a rule; where that is head_rows or more, the
-     queue is skipped through from lane to lane, beginning behind (after_customer, after_endpoint), at most most_lanes.';
+    'The lanes (endpoints) with something that may go now. What has been due longest says it as a rule; where that is head_rows or
+     more, one backlog may fill that view, and the queue is skipped through from lane to lane, beginning behind
+     (after_customer, after_endpoint). Disabled and blocked lanes do not count among most_lanes.';
 
 CREATE OR REPLACE FUNCTION claim_deliveries(
-    claim_token uuid, lease_s float8, wanted int, after_customer bigint, after_endpoint bigint, head_rows int, most_lanes int,
-    breaker_failures int, at timestamptz)
+    claim_token uuid, lease_s float8, wanted int, most_of_one int, after_customer bigint, after_endpoint bigint, head_rows int,
+    most_lanes int, breaker_failures int, at timestamptz)
     RETURNS TABLE (
         customer_id bigint, delivery_id bigint, endpoint_id bigint, outbox_id bigint, created_at timestamptz, attempts int,
         extra_attempts int, is_by_hand boolean, first_attempt_at timestamptz, claimed_at timestamptz, event_id uuid,
@@ -1322,8 +1330,17 @@ BEGIN
                 ORDER BY d.urgent_at LIMIT lane.free FOR UPDATE SKIP LOCKED) q
             WHERE lane.room <= 0 AND lane.free > 0
         ), chosen AS (
-            (SELECT customer_id, delivery_id FROM urgent
-             UNION ALL (SELECT customer_id, delivery_id FROM held ORDER BY place, turn)) LIMIT wanted
+            SELECT customer_id, delivery_id FROM (
+                SELECT customer_id, delivery_id, place, turn,
+                       row_number() OVER (PARTITION BY customer_id ORDER BY place, turn) AS share
+                FROM (SELECT customer_id, delivery_id, 0 AS place, 0 AS turn FROM urgent
+                      UNION ALL SELECT customer_id, delivery_id, place, turn FROM held) candidate
+            ) shared
+            -- Whoever has nothing under way finds a slot, however many others hold.
+            WHERE share <= greatest(most_of_one, CASE WHEN EXISTS (
+                SELECT FROM delivery_queue l WHERE l.customer_id = shared.customer_id AND l.lease_token IS NOT NULL
+                AND l.lease_until > clock) THEN 0 ELSE 1 END)
+            ORDER BY place, turn LIMIT wanted
         ), claimed AS (
             UPDATE delivery_queue q SET lease_token = claim_token, lease_until = clock + make_interval(secs => lease_s),
                 due_at = clock + make_interval(secs => lease_s), first_attempt_at = coalesce(q.first_attempt_at, clock)
@@ -1331,7 +1348,7 @@ BEGIN
             RETURNING q.*
         ), paced AS (
             UPDATE endpoint_health h
-            SET paced_at = greatest(h.paced_at, clock - interval '1 second') + make_interval(secs => taken.n / taken.rate_per_s::float8)
+            SET paced_at = greatest(h.paced_at, clock - interval '1 second') + make_interval(secs => least(taken.n / taken.rate_per_s::float8, 2))
             FROM (SELECT lane.customer_id, lane.endpoint_id, lane.rate_per_s, count(*) AS n FROM claimed
                   JOIN lane USING (customer_id, endpoint_id) WHERE lane.rate_per_s IS NOT NULL
                   GROUP BY lane.customer_id, lane.endpoint_id, lane.rate_per_s) taken
@@ -1355,7 +1372,7 @@ END $$;
 COMMENT ON FUNCTION claim_deliveries IS
     'Claims up to `wanted` due deliveries, the longest due of each lane first and a round of each before a second of any, beginning
      with the lanes behind the one given, and returns what to send. Each lane gives as many as it has free slots: none while it is blocked, one
-     at a time once its breaker has tripped, what its rate leaves. What is urgent needs a slot only. Commits first_attempt_at.';
+     at a time once its breaker has tripped, what its rate leaves. A customer gets most_of_one of them, and one where it has none. What is urgent needs a slot only. Commits first_attempt_at.';
 
 CREATE OR REPLACE FUNCTION record_attempts(
     customers bigint[], delivery_ids bigint[], tokens uuid[], outcomes text[], dues timestamptz[], urgents timestamptz[],
@@ -1410,9 +1427,9 @@ BEGIN
         FROM said s JOIN ours USING (customer_id, delivery_id) WHERE s.attempt_no IS NOT NULL
     ), felt AS (
         SELECT ours.customer_id, ours.endpoint_id, bool_or(s.outcome = 'delivered') AS is_well,
-               count(*) FILTER (WHERE s.outcome <> 'delivered')::int AS failures, min(s.claimed_at) AS since,
+               count(*) FILTER (WHERE s.outcome IN ('later', 'failed'))::int AS failures, min(s.claimed_at) AS since,
                max(s.pause_until) AS pause_until
-        FROM said s JOIN ours USING (customer_id, delivery_id) WHERE s.attempt_no IS NOT NULL
+        FROM said s JOIN ours USING (customer_id, delivery_id) WHERE s.attempt_no IS NOT NULL OR s.pause_until IS NOT NULL
         GROUP BY ours.customer_id, ours.endpoint_id
     ), moved AS (
         SELECT h.customer_id, h.endpoint_id, felt.is_well, felt.since, felt.pause_until,
@@ -1424,7 +1441,7 @@ BEGIN
     UPDATE endpoint_health h SET failures = moved.failures,
         failing_since = CASE WHEN moved.failures > 0 THEN coalesce(h.failing_since, moved.since) END,
         blocked_until = CASE
-            WHEN moved.is_well THEN coalesce(moved.pause_until, '-infinity')
+            WHEN moved.is_well AND h.failures >= breaker_failures THEN coalesce(moved.pause_until, '-infinity')
             WHEN moved.failures < breaker_failures THEN greatest(h.blocked_until, moved.pause_until)
             ELSE greatest(h.blocked_until, moved.pause_until, moved.since
                           + least(power(2, least(moved.failures - breaker_failures, 5)) * 30, 600) * interval '1 second') END
@@ -1648,9 +1665,10 @@ BEGIN
     batch := ARRAY(SELECT id FROM events WHERE customer_id = wanted_customer AND client_id = wanted_client
                    ORDER BY id LIMIT most);
     IF batch <> '{}' THEN
-        DELETE FROM attempts WHERE customer_id = wanted_customer AND delivery_id IN (
-            SELECT id FROM deliveries WHERE customer_id = wanted_customer AND outbox_id = ANY (batch));
+        -- The queue first: whoever records an attempt holds its row, and what is recorded then goes with the rest.
         DELETE FROM delivery_queue WHERE customer_id = wanted_customer AND delivery_id IN (
+            SELECT id FROM deliveries WHERE customer_id = wanted_customer AND outbox_id = ANY (batch));
+        DELETE FROM attempts WHERE customer_id = wanted_customer AND delivery_id IN (
             SELECT id FROM deliveries WHERE customer_id = wanted_customer AND outbox_id = ANY (batch));
         DELETE FROM deliveries WHERE customer_id = wanted_customer AND outbox_id = ANY (batch);
         DELETE FROM events WHERE customer_id = wanted_customer AND id = ANY (batch);

@@ -90,7 +90,7 @@ def read_target(url: str) -> Target:
         port = parts.port
     except ValueError:
         raise ValueError("a URL like https://host:port/path") from None
-    if parts.scheme not in ("https", "http") or not parts.hostname or port == 0:
+    if not url.startswith(("https://", "http://")) or not parts.hostname or port == 0:
         raise ValueError("a URL like https://host:port/path")
     if "@" in parts.netloc:
         raise ValueError("a URL without user and password: deliveries are signed")

@@ -78,12 +78,13 @@ class Courier:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        await self._records.close()
 
     async def _run(self) -> None:
         while self._is_open:
             self._called.clear()
             try:
-                pause_s = await self._take() if self.busy < self._slots else None
+                pause_s = await self._take() if self.busy < self._slots else LINGER_S
             except Unavailable as error:
                 get_logger().warning("lane.waits", lane=self.name, reason=str(error))
                 pause_s = AFTER_TROUBLE_S
@@ -99,7 +100,12 @@ class Courier:
         reach(Failpoint.BEFORE_DELIVERY_CLAIM)
         async with self._context.database.queue_statement() as conn:
             claimed = await delivery.claim_deliveries(
-                conn, token=token, lease_s=lease_s(self._context), limit=free, after=self._after
+                conn,
+                token=token,
+                lease_s=lease_s(self._context),
+                limit=free,
+                most_of_one=free // 2,
+                after=self._after,
             )
         if claimed:
             reach(Failpoint.AFTER_DELIVERY_CLAIM)

@@ -10,14 +10,15 @@ from time import monotonic
 from typing import Final, Self
 
 import aiohttp
-from bankfeed.redaction import redact
 
 from bankfeed import __version__
 from bankfeed.addresses import Network
 from bankfeed.db.delivery import Attempt
+from bankfeed.redaction import redact
 from bankfeed.settings import Settings
 from bankfeed.signing import build_headers
 from worker.guard import guarded_socket
+from worker.resolver import Resolver
 from worker.secrets import Opened
 
 CONNECT_S: Final = 5
@@ -30,9 +31,10 @@ class Post:
     """HTTP sessions for deliveries. `https` goes anywhere public, plain `http` only to networks the operator allows."""
 
     def __init__(self, settings: Settings) -> None:
+        self._resolver = Resolver(threads=2 * settings.delivery_slots)
         self._sessions = {
-            "https": _session(settings, settings.outbound_allow, only_allowed=False),
-            "http": _session(settings, settings.outbound_allow, only_allowed=True),
+            "https": _session(settings, self._resolver, settings.outbound_allow, only_allowed=False),
+            "http": _session(settings, self._resolver, settings.outbound_allow, only_allowed=True),
         }
 
     async def __aenter__(self) -> Self:
@@ -41,6 +43,7 @@ class Post:
     async def __aexit__(self, *_: object) -> None:
         for session in self._sessions.values():
             await session.close()
+        await self._resolver.close()
 
     async def attempt(self, url: str, opened: Opened, *, message_id: str, body: bytes) -> Attempt:
         """Send a message once. Whatever goes wrong on the way is an Attempt with an error, never raised."""
@@ -69,11 +72,12 @@ class Post:
         headers = {**opened.headers, **signed}
         try:
             async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
-                pause_s = read_retry_after(response.headers.get("Retry-After", ""), now=at)
+                is_taken = 200 <= response.status < 300
+                pause_s = None if is_taken else read_retry_after(response.headers.get("Retry-After", ""), now=at)
                 return response.status, "", await _read_answer(response), pause_s
         except TimeoutError:
             return None, "no answer in time", "", None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever a receiver makes go wrong here is its failed attempt
             return None, _reason(error), "", None
 
 
@@ -89,16 +93,20 @@ def read_retry_after(text: str, *, now: datetime) -> float | None:
         return min(float(text), MOST_PAUSE_S)
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+        seconds = (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds()
+    except (ValueError, OverflowError):
         return None
-    seconds = (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds()
     return min(max(seconds, 0.0), MOST_PAUSE_S)
 
 
-def _session(settings: Settings, allow: Sequence[Network], *, only_allowed: bool) -> aiohttp.ClientSession:
+def _session(
+    settings: Settings, resolver: Resolver, allow: Sequence[Network], *, only_allowed: bool
+) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
-            limit=settings.delivery_slots, socket_factory=guarded_socket(allow, only_allowed=only_allowed)
+            limit=settings.delivery_slots,
+            socket_factory=guarded_socket(allow, only_allowed=only_allowed),
+            resolver=resolver,
         ),
         timeout=aiohttp.ClientTimeout(total=settings.attempt_s, sock_connect=CONNECT_S),
         headers={"User-Agent": f"Bankfeed/{__version__}", "Content-Type": "application/json"},

@@ -7,13 +7,14 @@ failed for five days is disabled here, with its event in the same transaction.
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
 from bankfeed import metrics
 from bankfeed.db import delivery, endpoint, event
 from bankfeed.db.delivery import Health, Outcome
-from bankfeed.errors import RefusedData
+from bankfeed.errors import RefusedData, Unavailable
 from bankfeed.jobs import Wake
 from bankfeed.logs import get_logger
 from bankfeed.model import CustomerId, EndpointId
@@ -24,6 +25,7 @@ BATCH_OUTCOMES: Final = 500
 DISABLED_AFTER: Final = timedelta(days=5)
 DISABLED_FAILURES: Final = 15  # at the least: two failures five days apart are no five days of failures
 FAILED_FOR_LONG: Final = "every delivery has failed for five days"
+GONE: Final = 410
 IS_GONE: Final = "it answered 410 Gone"
 
 
@@ -34,6 +36,7 @@ class Records:
         self._context = context
         self._waiting: deque[tuple[Outcome, asyncio.Future[None]]] = deque()
         self._writer: asyncio.Task[None] | None = None
+        self._disabling: set[asyncio.Task[None]] = set()
 
     async def record(self, outcome: Outcome) -> None:
         """Record one, with whatever others end now. Raises what the database says; then nothing of it is written."""
@@ -53,8 +56,10 @@ class Records:
 
     async def _write_batch(self, batch: Sequence[tuple[Outcome, asyncio.Future[None]]]) -> None:
         error: Exception | None = None
+        outcomes = [outcome for outcome, _ in batch]
         try:
-            await write_outcomes(self._context, [outcome for outcome, _ in batch])
+            moved = await self._write(outcomes)
+            self._look_at(moved, outcomes)
         except RefusedData as refused:
             if len(batch) > 1:  # one of them is at fault: the others are recorded without it
                 for each in batch:
@@ -71,19 +76,72 @@ class Records:
             else:
                 done.set_exception(error)
 
+    async def _write(self, outcomes: Sequence[Outcome]) -> tuple[Health, ...]:
+        """Record a batch; once more where that failed, as the other one of a deadlock is through by then."""
+        try:
+            return await write_outcomes(self._context, outcomes)
+        except Unavailable:
+            return await write_outcomes(self._context, outcomes)
 
-async def write_outcomes(context: Context, outcomes: Sequence[Outcome], *, now: datetime | None = None) -> None:
-    """Record outcomes in one transaction; then disable the endpoints that these say are done for."""
+    def _look_at(self, moved: Sequence[Health], outcomes: Sequence[Outcome]) -> None:
+        """Begin to disable the endpoints that these say are done for: whoever holds such a row holds up no record."""
+        if doomed := find_doomed(moved, outcomes):
+            task = asyncio.create_task(self._disable(doomed), name="disable endpoints")
+            self._disabling.add(task)
+            task.add_done_callback(self._disabling.discard)
+
+    async def _disable(self, doomed: Sequence["Doomed"]) -> None:
+        try:
+            for each in doomed:
+                await disable(self._context, each)
+        except Unavailable as error:  # the next failure says so again
+            get_logger().warning("endpoint.not_disabled", reason=str(error))
+        except Exception:  # noqa: BLE001 - a bug here must not go unseen
+            get_logger().exception("endpoint.disabling_broken")
+
+    async def close(self) -> None:
+        """Wait for what was begun."""
+        await asyncio.gather(*self._disabling, return_exceptions=True)
+
+
+async def write_outcomes(
+    context: Context, outcomes: Sequence[Outcome], *, now: datetime | None = None
+) -> tuple[Health, ...]:
+    """Record outcomes in one transaction; return the endpoints whose health moved."""
     async with context.database.queue_statement() as conn:
-        moved = await delivery.record_outcomes(conn, outcomes, now=now)
-    latest = max(outcome.claimed.claimed_at for outcome in outcomes)
-    for each in moved:
-        if has_failed_for_long(each, at=latest):
-            await disable(context, each.customer_id, each.endpoint_id, reason=FAILED_FOR_LONG, at=latest)
-    for outcome in outcomes:
-        if outcome.claimed.is_disabled_by_gone and outcome.attempt is not None and outcome.attempt.status == 410:
-            claimed = outcome.claimed
-            await disable(context, claimed.customer_id, claimed.endpoint_id, reason=IS_GONE, at=latest)
+        return await delivery.record_outcomes(conn, outcomes, now=now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doomed:
+    """An endpoint that is to be disabled, and why; `url` is the one that said so, None for whatever it is."""
+
+    customer_id: CustomerId
+    endpoint_id: EndpointId
+    reason: str
+    at: datetime
+    url: str | None = field(default=None, repr=False)
+
+
+def find_doomed(moved: Sequence[Health], outcomes: Sequence[Outcome]) -> list[Doomed]:
+    """Find the endpoints that are to be disabled, among those of which something was recorded."""
+    at = max(outcome.claimed.claimed_at for outcome in outcomes)
+    doomed = [
+        Doomed(customer_id=each.customer_id, endpoint_id=each.endpoint_id, reason=FAILED_FOR_LONG, at=at)
+        for each in moved
+        if has_failed_for_long(each, at=at)
+    ]
+    recorded = {(each.customer_id, each.endpoint_id) for each in moved}
+    gone = {
+        (outcome.claimed.customer_id, outcome.claimed.endpoint_id, outcome.claimed.url)
+        for outcome in outcomes
+        if outcome.claimed.is_disabled_by_gone and outcome.attempt is not None and outcome.attempt.status == GONE
+    }
+    return doomed + [
+        Doomed(customer_id=customer_id, endpoint_id=endpoint_id, reason=IS_GONE, at=at, url=url)
+        for customer_id, endpoint_id, url in sorted(gone)
+        if (customer_id, endpoint_id) in recorded
+    ]
 
 
 def has_failed_for_long(health: Health, *, at: datetime) -> bool:
@@ -92,14 +150,14 @@ def has_failed_for_long(health: Health, *, at: datetime) -> bool:
     return since is not None and health.failures >= DISABLED_FAILURES and at - since >= DISABLED_AFTER
 
 
-async def disable(
-    context: Context, customer_id: CustomerId, endpoint_id: EndpointId, *, reason: str, at: datetime
-) -> None:
+async def disable(context: Context, doomed: Doomed) -> None:
     """Disable an endpoint, and tell those of the customer that want to hear of it. Safe to repeat."""
+    customer_id, endpoint_id, reason = doomed.customer_id, doomed.endpoint_id, doomed.reason
     async with context.database.tenant(customer_id) as conn:
-        if not await endpoint.disable_endpoint(conn, customer_id, endpoint_id, reason=reason):
+        if not await endpoint.disable_endpoint(conn, customer_id, endpoint_id, reason=reason, url=doomed.url):
             return
-        await event.insert_events(conn, customer_id, [make_disabled_event(endpoint_id, reason=reason, at=at)])
+        made = make_disabled_event(endpoint_id, reason=reason, at=doomed.at)
+        await event.insert_events(conn, customer_id, [made])
     metrics.ENDPOINTS_DISABLED.inc()
     get_logger().warning("endpoint.disabled", customer_id=customer_id, endpoint_id=endpoint_id, reason=reason)
     context.waker.wake(Wake.DELIVER)

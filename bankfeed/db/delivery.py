@@ -11,7 +11,7 @@ from typing import Final
 from uuid import UUID
 
 from bankfeed.db.database import Connection
-from bankfeed.model import BodyFormat, CustomerId, DeliveryId, EndpointId, EventType
+from bankfeed.model import CustomerId, DeliveryId, EndpointId
 
 ENDPOINT_DELETED: Final = "the endpoint was deleted"
 ENDPOINT_ENABLED: Final = "discarded when the endpoint was enabled again"
@@ -43,7 +43,7 @@ class ClaimedDelivery:
     first_attempt_at: datetime
     claimed_at: datetime
     event_id: UUID
-    event_type: EventType
+    event_type: str
     body: bytes = field(repr=False)
     url: str = field(repr=False)
     secret: str = field(repr=False)
@@ -51,7 +51,7 @@ class ClaimedDelivery:
     previous_secret: str | None = field(repr=False)
     previous_signing_key: str | None = field(repr=False)
     headers: str = field(repr=False)
-    body_format: BodyFormat
+    body_format: str
     jitter_percent: int
     retry_schedule: Sequence[int] | None
     is_disabled_by_gone: bool
@@ -139,32 +139,30 @@ async def claim_deliveries(
     token: UUID,
     lease_s: float,
     limit: int,
+    most_of_one: int | None = None,
     after: tuple[int, int] = NOBODY,
     now: datetime | None = None,
 ) -> tuple[ClaimedDelivery, ...]:
     """Claim due deliveries, a round of each endpoint before a second of any, in one statement, as the queue role.
 
-    `after` is the (customer, endpoint) whose turn was last. The first claim commits `first_attempt_at`, before any HTTP call:
+    `after` is the (customer, endpoint) whose turn was last. A customer gets `most_of_one` of them, None is no less than
+    others, and one where it has nothing under way. The first claim commits `first_attempt_at`, before any HTTP call:
     the schedule counts from it. A claim moves the due time to the lease's end, where an abandoned one is due again. Fewer
     than `limit` come where slots, breakers, pauses and rates leave no more. `now` None is Postgres' clock.
     """
     rows = await conn.fetch(
-        "SELECT * FROM claim_deliveries($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        "SELECT * FROM claim_deliveries($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         token,
         lease_s,
         limit,
+        limit if most_of_one is None else most_of_one,
         *after,
         HEAD_ROWS,
         MOST_LANES,
         BREAKER_FAILURES,
         now,
     )
-    return tuple(
-        ClaimedDelivery(
-            **dict(row) | {"event_type": EventType(row["event_type"]), "body_format": BodyFormat(row["body_format"])}
-        )
-        for row in rows
-    )
+    return tuple(ClaimedDelivery(**row) for row in rows)
 
 
 async def find_next_due_s(conn: Connection) -> float | None:

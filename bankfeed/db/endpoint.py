@@ -256,16 +256,19 @@ async def update_headers(
     )
 
 
-async def disable_endpoint(conn: Connection, customer_id: CustomerId, endpoint_id: EndpointId, *, reason: str) -> bool:
-    """Deliver nothing to an endpoint from now on. False where it was not active."""
+async def disable_endpoint(
+    conn: Connection, customer_id: CustomerId, endpoint_id: EndpointId, *, reason: str, url: str | None = None
+) -> bool:
+    """Deliver nothing to an endpoint from now on. False where it was not active, or `url` is given and not its own any more."""
     disabled = await conn.fetchval(
         """
         UPDATE endpoints SET state = 'disabled', state_reason = $3, state_since = now(), version = version + 1
-        WHERE customer_id = $1 AND id = $2 AND state = 'active' RETURNING true
+        WHERE customer_id = $1 AND id = $2 AND state = 'active' AND url = coalesce($4, url) RETURNING true
         """,
         customer_id,
         endpoint_id,
         reason,
+        url,
     )
     return bool(disabled)
 

@@ -67,7 +67,10 @@ def sign_v1a(private: str, *, message_id: str, at: datetime, body: bytes) -> str
     `at` is when the attempt is made; whole seconds count. Raises ValueError for a key that is not "whsk_" and base64 of a
     32-byte seed, with or without its public key behind it, and for a time without zone.
     """
-    signed = f"{message_id}.{_timestamp(at)}.".encode() + body
+    return _sign_v1a(private, f"{message_id}.{_timestamp(at)}.".encode() + body)
+
+
+def _sign_v1a(private: str, signed: bytes) -> str:
     return "v1a," + base64.b64encode(_read_private_key(private).sign(signed)).decode()
 
 
@@ -102,11 +105,13 @@ def build_headers(
 
     Several of a kind, during a rotation, make several signatures: a receiver that knows any of them accepts.
     """
-    signatures = [sign_v1(secret, message_id=message_id, at=at, body=body) for secret in secrets]
-    signatures += [sign_v1a(key, message_id=message_id, at=at, body=body) for key in private_keys]
+    timestamp = _timestamp(at)
+    signed = f"{message_id}.{timestamp}.".encode() + body
+    signatures = [_sign_v1(_read_key(secret), signed) for secret in secrets]
+    signatures += [_sign_v1a(key, signed) for key in private_keys]
     return {
         "webhook-id": message_id,
-        "webhook-timestamp": _timestamp(at),
+        "webhook-timestamp": timestamp,
         "webhook-signature": " ".join(signatures),
     }
 
@@ -175,6 +180,7 @@ def _timestamp(at: datetime) -> str:
     return str(int(at.timestamp()))
 
 
+@lru_cache(maxsize=1_024)
 def _read_key(secret: str) -> bytes:
     try:
         key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)

@@ -230,7 +230,7 @@ async def delete_webhook_endpoint(call: Call, params: EndpointParams) -> Deleted
     ended = await delivery.end_deliveries(
         call.conn, call.customer_id, endpoint_id, limit=ENDED_AT_ONCE, reason=delivery.ENDPOINT_DELETED
     )
-    call.wake(Wake.DELIVER)  # what is left over is ended by who claims it
+    call.wake(Wake.DELIVER)  # an attempt of another may go now; what is left over a sweep ends
     return DeletedEndpointAnswer(ended_deliveries=ended)
 
 

@@ -38,6 +38,7 @@ async def claim(
     *,
     lease_s: float = LEASE_S,
     limit: int = 10,
+    most_of_one: int | None = None,
     after: tuple[int, int] | None = None,
     now: datetime | None = None,
 ) -> tuple[UUID, Sequence[ClaimedDelivery]]:
@@ -45,7 +46,7 @@ async def claim(
     token = uuid4()
     async with ground.database.queue() as conn:
         return token, await claim_deliveries(
-            conn, token=token, lease_s=lease_s, limit=limit, after=after or NOBODY, now=now
+            conn, token=token, lease_s=lease_s, limit=limit, most_of_one=most_of_one, after=after or NOBODY, now=now
         )
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -116,6 +117,41 @@ async def test_more_endpoints_than_one_look_takes_in(
     assert ids == seen
 
 
+async def test_who_may_not_go_hides_nobody(
+    ground: Ground, superuser: asyncpg.Connection, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disabled endpoint's backlog, and any number that wait for their time, do not count among those looked at."""
+    monkeypatch.setattr(delivery, "HEAD_ROWS", 5)
+    monkeypatch.setattr(delivery, "MOST_LANES", 3)
+    off = await make(ground, "off")
+    for n in range(6):
+        await make(ground, f"later-{n}")
+    last = await make(ground, "last")
+    await emit(ground, count=6)
+    await superuser.execute(
+        "UPDATE delivery_queue SET due_at = $1 WHERE endpoint_id NOT IN ($2, $3)", now + SECOND, off, last
+    )
+    await superuser.execute("UPDATE endpoints SET state = 'disabled' WHERE id = $1", off)
+    assert {last: 6} == by_endpoint((await claim(ground, now=now))[1])
+
+
+async def test_whoever_has_nothing_under_way_finds_a_slot(ground: Ground, now: datetime) -> None:
+    """Of the free slots a customer gets a part, and one where it has none: the last is never one more for who holds many."""
+    await make(ground, "crowd", slots=100)
+    await emit(ground, count=30)
+
+    async def take_part(free: int) -> int:
+        return len((await claim(ground, limit=free, most_of_one=free // 2, now=now))[1])
+
+    assert [10, 5, 0] == [await take_part(free) for free in (20, 10, 1)]
+    stranger = await make_tenant(ground.database, ground.sources)
+    other = await make_endpoint(ground.database, stranger, url="https://stranger.example/")
+    connection_id = ground.connection_id
+    await emit(replace(ground, tenant=stranger), connection_id=connection_id)
+    _, [claimed] = await claim(ground, limit=1, most_of_one=0, now=now)
+    assert other == claimed.endpoint_id
+
+
 async def test_a_round_of_each_before_a_second_of_any(ground: Ground, now: datetime) -> None:
     """Fewer slots than deliveries are shared out evenly."""
     for n in range(3):
@@ -217,6 +253,28 @@ async def test_a_rate_is_kept(ground: Ground, now: datetime) -> None:
         await take(ground, now=now + timedelta(milliseconds=ms), status=200) for ms in (0, 0, 200, 250, 500, 1500, 5000)
     ]
     assert [4, 0, 0, 1, 1, 4, 4] == taken
+
+
+async def test_what_is_urgent_leaves_no_debt(ground: Ground, superuser: asyncpg.Connection, now: datetime) -> None:
+    """It exceeds the rate; what comes after it waits seconds, not for all that was too much."""
+    await make(ground, "slow", rate_per_s=1, slots=100)
+    await emit(ground, count=50)
+    await superuser.execute("UPDATE delivery_queue SET urgent_at = $1", now)
+    await superuser.execute("UPDATE endpoint_health SET paced_at = $1", now)
+    assert 50 == await take(ground, now=now, status=200)
+    await emit(ground)
+    assert 1 == await take(ground, now=now + 3 * SECOND, status=200)
+
+
+async def test_an_older_success_ends_no_pause(ground: Ground, superuser: asyncpg.Connection, now: datetime) -> None:
+    """What was under way when the endpoint asked to be left alone says nothing against it."""
+    await make(ground, "busy")
+    await emit(ground, count=3)
+    token, claimed = await claim(ground, limit=2, now=now)
+    pause_until = now + 45 * SECOND
+    await end(ground, token, claimed[:1], status=429, now=now, pause_until=pause_until)
+    await end(ground, token, claimed[1:], status=200, now=now)
+    assert pause_until == await superuser.fetchval("SELECT blocked_until FROM endpoint_health")
 
 
 async def test_failures_in_a_row_are_counted_for_each_endpoint(

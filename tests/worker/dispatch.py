@@ -10,7 +10,7 @@ from worker.context import Context
 from worker.courier import lease_s
 from worker.deliver import deliver
 from worker.post import Post
-from worker.records import write_outcomes
+from worker.records import disable, find_doomed, write_outcomes
 from worker.secrets import Secrets
 
 
@@ -24,7 +24,9 @@ async def take_deliveries(context: Context, post: Post, *, now: datetime | None 
     secrets = Secrets(context.settings.sealer())
 
     async def record(outcome: Outcome) -> None:
-        await write_outcomes(context, [outcome], now=now)
+        moved = await write_outcomes(context, [outcome], now=now)
+        for each in find_doomed(moved, [outcome]):
+            await disable(context, each)
 
     await asyncio.gather(*(deliver(each, post, secrets, record, token=token) for each in claimed))
     return bool(claimed)

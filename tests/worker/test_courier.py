@@ -12,19 +12,20 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from bankfeed.db import Database
+from bankfeed.db.delivery import Attempt, Outcome
 from bankfeed.jobs import Waker
 from bankfeed.model import BodyFormat, ConnectionId, EndpointId, EventType
 from bankfeed.settings import Settings
 from bankfeed.signing import verify_standard
 from tests.db.made import Ground, make_ground
-from tests.db.outbox import emit
+from tests.db.outbox import claim, emit
 from tests.seed import ENDPOINT_SECRET, make_endpoint
 from tests.worker.dispatch import take_deliveries
 from tests.worker.receivers import Receivers, open_receivers
 from worker.context import Context
 from worker.courier import Courier
 from worker.post import Post
-from worker.records import FAILED_FOR_LONG, IS_GONE
+from worker.records import FAILED_FOR_LONG, IS_GONE, disable, find_doomed, write_outcomes
 
 SECOND = timedelta(seconds=1)
 
@@ -138,6 +139,23 @@ async def test_a_backlog_of_one_endpoint_flows(yard: Yard) -> None:
     courier.start()
     await yard.receivers.until(lambda: yard.receivers.count("one") == 80, within_s=8)  # 40 looks of 0.25 s are 10 s
     await courier.close(grace_s=5)
+
+
+async def test_a_few_free_slots_are_used(yard: Yard) -> None:
+    """While most of them hang, what is due goes out by those that are left."""
+    yard.receivers.answers["dead"] = None
+    await yard.subscribe("dead", slots=16)
+    await emit(yard.ground, count=16)
+    settings = replace(yard.context.settings, delivery_slots=20, attempt_s=60)
+    courier = Courier(replace(yard.context, settings=settings), yard.post)
+    courier.start()
+    await yard.receivers.until(lambda: yard.receivers.count("dead") >= 12)
+    await yard.subscribe("good", slots=20)
+    await yard.superuser.execute("UPDATE endpoints SET event_types = '{mfaUpdated}' WHERE url LIKE '%dead'")
+    await emit(yard.ground, count=8)
+    courier.start()
+    await yard.receivers.until(lambda: yard.receivers.count("good") == 8, within_s=8)
+    await courier.close(grace_s=0)
 
 
 async def test_an_ordered_endpoint_gets_a_bank_account_in_order(yard: Yard) -> None:
@@ -321,6 +339,20 @@ async def test_gone_disables_who_asked_for_it(yard: Yard, asks: bool, state: tup
     assert [("endpointDisabled", gone, IS_GONE)] * asks == [
         (said["eventType"], said["payload"]["webhookEndpointId"], said["payload"]["reason"]) for said in told
     ]
+
+
+async def test_gone_is_said_of_an_address(yard: Yard) -> None:
+    """Who has changed the URL meanwhile is not disabled for what the old one said."""
+    gone = await yard.subscribe("gone", is_disabled_by_gone=True)
+    await yard.first_at()
+    await yard.superuser.execute("UPDATE endpoints SET url = url || '-no-more'")
+    token, [claimed] = await claim(yard.ground)
+    attempt = Attempt(started_at=claimed.claimed_at, duration_ms=1, status=410)
+    old = replace(claimed, url=f"{yard.receivers.url}gone")
+    outcome = Outcome(claimed=old, token=token, state="failed", attempt=attempt)
+    for each in find_doomed(await write_outcomes(yard.context, [outcome]), [outcome]):
+        await disable(yard.context, each)
+    assert ("active", "") == await yard.standing(gone)
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,7 @@ async def test_secrets_in_an_answer_are_not_kept() -> None:
         ("Mon, 02 Mar 2026 05:00:00 GMT", 0.0),
         ("Mon, 02 Mar 2126 05:00:00 GMT", 259_200.0),
         *((text, None) for text in ("", "-5", "1.5", "soon", "\u0661", "9" * 10, "Mon, 99 Mar 2026 06:01:00 GMT")),
+        ("Mon, 02 Mar 2026 00:01:00 +99999999999999", None),
     ],
 )
 def test_retry_after_is_read_as_seconds_or_a_date(text: str, seconds: float | None) -> None:
