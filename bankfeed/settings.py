@@ -231,7 +231,7 @@ class Settings(EnvironmentSettings):
     sweep_s: int = setting(whole(1, 3600), "5", "Seconds between sweeps, which do all the work when Redis is away.")
     grace_s: int = setting(whole(1, 3600), "25", "Seconds that work in progress may take after SIGTERM.")
     refresh_slots: int = setting(whole(1, 1000), "16", "Refreshes at a time in one worker.")
-    delivery_slots: int = setting(whole(1, 1000), "200", "Deliveries at a time in one worker.")
+    delivery_slots: int = setting(whole(1, 1000), "500", "Deliveries at a time in one worker.")
     history_days: int = setting(whole(1, 730), "180", "Days of history asked for when an account is new.")
     refresh_days: int = setting(whole(15, 180), "30", "Days re-read at each refresh; institutions change up to 15.")
     bank_refresh_s: int = setting(
