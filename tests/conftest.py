@@ -25,11 +25,18 @@ ROLES = ("bankfeed_owner", "bankfeed_app", "bankfeed_queue")
 PASSWORD = "tests only"
 TEARDOWN_LIMIT_S = 150
 STDERR = 2
+TESTS = Path(__file__).parent
+LONGEST_FIRST = ("story", "worker", "ingress", "db", "fuzz", "pure")
 
 
 def pytest_sessionstart() -> None:
     """Collect garbage as the processes do, whose code runs in here."""
     collect_rarely()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, so that nobody is idle at the end."""
+    items.sort(key=lambda item: LONGEST_FIRST.index(item.path.relative_to(TESTS).parts[0]))
 
 
 @pytest.hookimpl(wrapper=True)
