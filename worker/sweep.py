@@ -70,7 +70,7 @@ class Sweeper:
         """Fail, batch after batch, deliveries that will not be attempted any more."""
         count = 0
         while True:
-            async with self.context.database.queue_statement() as conn:
+            async with self.context.database.queue() as conn:
                 ended = await delivery.end_overdue_deliveries(conn, limit=BATCH_ROWS)
             count += ended
             if ended < BATCH_ROWS:

@@ -157,7 +157,7 @@ async def test_a_frozen_postgres_holds_up_nobody(
 async def test_a_worker_ends_although_postgres_is_frozen(
     tmp_path: Path, urls: Urls, postgres: LocalPostgres, superuser: asyncpg.Connection
 ) -> None:
-    """SIGTERM ends a worker soon after its grace time, also where Postgres says nothing at all."""
+    """SIGTERM ends a worker soon after its grace time, or at the latest when a statement's time is over, also where Postgres says nothing."""
     environ = urls.environ() | {"BANKFEED_SWEEP_S": "1", "BANKFEED_GRACE_S": "2"}
     worker = Process("worker", tmp_path / "worker.log", environ)
     await worker.start()
@@ -165,7 +165,7 @@ async def test_a_worker_ends_although_postgres_is_frozen(
         with frozen(await list_servers(postgres, superuser)):
             began = monotonic()
             assert 0 == await worker.stop()
-            assert monotonic() - began < 20
+            assert monotonic() - began < 50
     finally:
         worker.kill()
 
