@@ -58,7 +58,7 @@ class Process:
         """Send a signal and wait for the end; return the exit code."""
         assert self._process is not None
         self._process.send_signal(signal_number)
-        return await asyncio.to_thread(self._process.wait, 60)
+        return await asyncio.to_thread(self._process.wait, 30)
 
     def kill(self) -> None:
         """End it at once, if it runs."""

@@ -28,7 +28,6 @@ LEASE_MARGIN_S: Final = (
 LOOK_AGAIN_S: Final = 0.25  # at lanes that are due and gave nothing: their breaker, pause, rate or slots may let go
 LINGER_S: Final = 0.02  # while all slots are busy: a claim for many costs little more than one for one
 AFTER_TROUBLE_S: Final = 1.0
-CUT_OFF_S: Final = 3.0  # to give back what was cut off; a Postgres that says nothing is not waited for
 
 
 class Courier:
@@ -74,12 +73,10 @@ class Courier:
         self._called.set()
         begun = [*self._tries] if self._runner is None else [self._runner, *self._tries]
         if begun:
-            _, late = await asyncio.wait(begun, timeout=grace_s)
-            cut_off = late | self._tries  # what is left of their claims the leases bring back
-            for task in cut_off:
+            await asyncio.wait(begun, timeout=grace_s)
+            for task in self._tries:
                 task.cancel()
-            if cut_off:
-                await asyncio.wait(cut_off, timeout=CUT_OFF_S)
+            await asyncio.gather(*begun, return_exceptions=True)
         await self._records.close()
 
     async def _run(self) -> None:
@@ -100,7 +97,7 @@ class Courier:
         free = self._slots - self.busy
         token = uuid4()
         reach(Failpoint.BEFORE_DELIVERY_CLAIM)
-        async with self._context.database.queue() as conn:
+        async with self._context.database.queue_statement() as conn:
             claimed = await delivery.claim_deliveries(
                 conn,
                 token=token,
@@ -121,7 +118,7 @@ class Courier:
         self._is_hungry = len(claimed) >= free
         if self._is_hungry:
             return LINGER_S
-        async with self._context.database.queue() as conn:
+        async with self._context.database.queue_statement() as conn:
             next_due_s = await delivery.find_next_due_s(conn)
         self._has_held = next_due_s is not None and next_due_s <= 0
         return LOOK_AGAIN_S if self._has_held else next_due_s

@@ -5,11 +5,13 @@ hold, so any number of drains at once is safe; the slots bound how many there ar
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Protocol
 
 from bankfeed.errors import Unavailable
 from bankfeed.logs import get_logger
+
+CUT_OFF_S: Final = 3.0  # to give back what the grace time cut off
 
 
 class Works(Protocol):
@@ -76,3 +78,15 @@ class Lane:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+
+
+async def close_lanes(lanes: Sequence[Works], *, grace_s: float) -> None:
+    """Close all lanes, within the grace time and CUT_OFF_S.
+
+    A claim on its way and what is given back wait for Postgres. Where it does not answer they are left to the end of the
+    process, as by a kill: leases bring the work back.
+    """
+    closing = asyncio.gather(*(lane.close(grace_s=grace_s) for lane in lanes))
+    ended, _ = await asyncio.wait([closing], timeout=grace_s + CUT_OFF_S)
+    for each in ended:
+        each.result()

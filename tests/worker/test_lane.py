@@ -2,8 +2,11 @@
 
 import asyncio
 
+import pytest
+
 from bankfeed.errors import Unavailable
-from worker.lane import Lane
+from worker import lane as lanes
+from worker.lane import Lane, close_lanes
 
 
 async def test_a_lane_works_until_nothing_is_due_and_not_beyond_its_slots() -> None:
@@ -80,3 +83,34 @@ async def test_closing_waits_for_the_grace_time_and_no_longer() -> None:
     await lane.close(grace_s=0.05)
     assert cancelled
     assert lane.start() is None
+
+
+async def test_what_does_not_let_go_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that is cancelled and still waits, as for a Postgres that says nothing, holds up no end; nor the other lanes."""
+    monkeypatch.setattr(lanes, "CUT_OFF_S", 0.05)
+    answer, given_back = asyncio.Event(), asyncio.Event()
+
+    async def claim() -> bool:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await answer.wait()
+        return True
+
+    async def give_back() -> bool:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            given_back.set()
+        return True
+
+    frozen, well = Lane("frozen", claim, slots=1), Lane("well", give_back, slots=1)
+    for lane in (frozen, well):
+        lane.start()
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await close_lanes([frozen, well], grace_s=0.05)
+    assert given_back.is_set()
+    assert (1, 0) == (frozen.busy, well.busy)
+    answer.set()
+    await frozen.close(grace_s=1)
