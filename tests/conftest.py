@@ -26,7 +26,7 @@ PASSWORD = "tests only"
 TEARDOWN_LIMIT_S = 150
 STDERR = 2
 TESTS = Path(__file__).parent
-LONGEST_FIRST = ("story", "worker", "ingress", "db", "fuzz", "pure")
+LONGEST_FIRST = ("contract", "story", "worker", "ingress", "db", "fuzz", "pure")
 
 
 def pytest_sessionstart() -> None:
@@ -123,9 +123,11 @@ async def _drop_far_weeks(owner: asyncpg.Connection) -> None:
 
 
 @pytest.fixture(scope="session")
-def databases(postgres: LocalPostgres, template: str) -> Databases:
+def databases(postgres: LocalPostgres, template: str) -> Iterator[Databases]:
     """The databases that this test process has made."""
-    return Databases(postgres, template)
+    made = Databases(postgres, template)
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -3,34 +3,31 @@
 A copy costs half a second, emptying some milliseconds. One whose schema a test changed is dropped instead. For tests only.
 """
 
+import asyncio
+import threading
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import asyncpg
 
 from bankfeed.local import LocalPostgres
 
+T = TypeVar("T")
+
 END_OTHERS = """
 SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()
 """
 
-EMPTY = """
-DO $$
-DECLARE
-    name text;
-    is_used boolean;
-BEGIN
-    SET LOCAL session_replication_role = replica;
-    FOR name IN SELECT c.oid::regclass::text FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace
-                AND c.relkind = 'r' AND c.relname <> 'schema_version' LOOP
-        EXECUTE format('SELECT EXISTS (SELECT FROM %s)', name) INTO is_used;
-        IF is_used THEN
-            EXECUTE format('DELETE FROM %s', name);
-        END IF;
-    END LOOP;
-    PERFORM setval(c.oid::regclass, 1, false) FROM pg_class c
-        WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'S';
-END $$
+LIST_TABLES = """
+SELECT c.oid::regclass::text AS name FROM pg_class c
+WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND c.relname <> 'schema_version' ORDER BY 1
+"""
+
+RESTART = """
+SELECT count(setval(c.oid::regclass, 1, false)) FROM pg_class c
+WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'S'
 """
 
 SHAPE = """
@@ -61,50 +58,87 @@ SELECT md5(string_agg(part, ',' ORDER BY part)) FROM (
 """
 
 
+class Caretaker:
+    """Runs what keeps the databases in a loop of its own, so that its connections outlive the loops of the tests."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="caretaker", daemon=True)
+        self._thread.start()
+
+    async def do(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run it there, and wait for it here."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+    def close(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run the last thing, and end."""
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+
+@dataclass(slots=True)
+class Database:
+    """A copy, with the connection that empties it, the shape in which it was made, and what looks which tables are used."""
+
+    conn: asyncpg.Connection
+    shape: str
+    find_used: str
+
+
 @dataclass(slots=True)
 class Databases:
-    """The databases of one server: those that wait for a test, by name, each with the shape that it was made in."""
+    """The databases of one server, and those that wait for a test, by name."""
 
     postgres: LocalPostgres
     template: str
     waiting: list[str] = field(default_factory=list)
-    shapes: dict[str, str] = field(default_factory=dict)
+    made: dict[str, Database] = field(default_factory=dict)
+    caretaker: Caretaker = field(default_factory=Caretaker)
 
     async def take(self) -> str:
         """Return the name of an empty database with the schema."""
-        if self.waiting:
-            return self.waiting.pop()
-        name = f"test_{uuid4().hex[:12]}"
-        conn = await asyncpg.connect(self.postgres.url())
-        await conn.execute(f"CREATE DATABASE {name} TEMPLATE {self.template} OWNER bankfeed_owner STRATEGY FILE_COPY")
-        await conn.close()
-        self.shapes[name] = await self._read_shape(name)
-        return name
+        return self.waiting.pop() if self.waiting else await self.caretaker.do(self._make())
 
     async def give_back(self, name: str) -> None:
         """Empty a database for the next test, or drop it."""
-        if await self._empty(name):
+        if await self.caretaker.do(self._empty(name)):
             self.waiting.append(name)
-            return
-        conn = await asyncpg.connect(self.postgres.url())
-        await conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
-        await conn.close()
+
+    def close(self) -> None:
+        """Leave all of them."""
+        self.caretaker.close(self._leave())
+
+    async def _make(self) -> str:
+        name = f"test_{uuid4().hex[:12]}"
+        await self._ask_server(
+            f"CREATE DATABASE {name} TEMPLATE {self.template} OWNER bankfeed_owner STRATEGY FILE_COPY"
+        )
+        conn = await asyncpg.connect(self.postgres.url(database=name))
+        tables = [row["name"] for row in await conn.fetch(LIST_TABLES)]
+        used = ", ".join(f"CASE WHEN EXISTS (SELECT FROM {table}) THEN '{table}' END" for table in tables)
+        self.made[name] = Database(conn, await conn.fetchval(SHAPE), f"SELECT array_remove(ARRAY[{used}], NULL)")  # noqa: S608
+        return name
 
     async def _empty(self, name: str) -> bool:
-        conn = await asyncpg.connect(self.postgres.url(database=name))
-        try:
-            await conn.fetch(END_OTHERS, name)
-            if await conn.fetchval(SHAPE) != self.shapes[name]:
-                return False
-            await conn.execute(EMPTY)
-        except asyncpg.UndefinedTableError:  # a test took the schema away
+        """Empty a database; drop it where its schema is another one now."""
+        made = self.made[name]
+        await made.conn.fetch(END_OTHERS, name)
+        if await made.conn.fetchval(SHAPE) != made.shape:
+            await self.made.pop(name).conn.close()
+            await self._ask_server(f"DROP DATABASE {name} WITH (FORCE)")
             return False
-        finally:
-            await conn.close()
+        used = await made.conn.fetchval(made.find_used)
+        deletes = "".join(f"DELETE FROM {table};" for table in used)
+        await made.conn.execute(f"BEGIN; SET LOCAL session_replication_role = replica; {deletes} {RESTART}; COMMIT")
         return True
 
-    async def _read_shape(self, name: str) -> str:
-        conn = await asyncpg.connect(self.postgres.url(database=name))
-        shape: str = await conn.fetchval(SHAPE)
+    async def _ask_server(self, statement: str) -> None:
+        conn = await asyncpg.connect(self.postgres.url())
+        await conn.execute(statement)
         await conn.close()
-        return shape
+
+    async def _leave(self) -> None:
+        for made in self.made.values():
+            await made.conn.close(timeout=5)
