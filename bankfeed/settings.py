@@ -17,7 +17,9 @@ from urllib.parse import urlsplit
 
 from bankfeed.errors import SettingsError
 from bankfeed.failpoints import Failpoint, read_failpoint
+from bankfeed.links import Signer
 from bankfeed.night import Night, read_night
+from bankfeed.people import clean_email, is_email
 from bankfeed.sealing import Sealer, read_keys
 
 PREFIX = "BANKFEED_"
@@ -94,6 +96,23 @@ def secret_url_of(*schemes: str) -> Callable[[str], Secret]:
     """Read a URL that carries a password."""
     read_url = url_of(*schemes)
     return lambda text: Secret(read_url(text))
+
+
+def mail_server(text: str) -> Secret:
+    """Read the URL of a mail server, or nothing."""
+    url = secret_url_of("smtp", "smtps")(text)
+    parts = urlsplit(text)
+    if text and (not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment):
+        raise ValueError("a URL like smtp://user:password@host:587 or smtps://user:password@host:465")
+    return url
+
+
+def mail_address(text: str) -> str:
+    """Read an e-mail address, or nothing."""
+    address = clean_email(text)
+    if address and not is_email(address):
+        raise ValueError("an e-mail address like bankfeed@firm.example")
+    return address
 
 
 def sealing_keys(text: str) -> Secret:
@@ -210,6 +229,12 @@ class Settings(EnvironmentSettings):
         "holder",
         "How card and loan amounts arrive: holder = a purchase is negative, inverted = a purchase is positive.",
     )
+    finicity_widget: str = setting(
+        one_of("own", "theirs"),
+        "theirs",
+        "Whose widget links banks: theirs is Finicity Connect, own is Bankfeed's, for aggregators that answer the legacy"
+        " interactive calls, as Finbank does.",
+    )
 
     txpush_pattern: str = setting(
         pattern_of("content_type", "host", "body"),
@@ -265,6 +290,13 @@ class Settings(EnvironmentSettings):
     outbound_allow: tuple[Network, ...] = setting(
         networks, "", "Private networks that endpoints may be in; a plain http URL is accepted there only."
     )
+    smtp_url: Secret = setting(
+        mail_server,
+        "",
+        "Mail server, smtp://user:password@host:587 or smtps://...:465; empty sends no e-mail. smtp:// has to offer STARTTLS,"
+        " but on this machine and in BANKFEED_OUTBOUND_ALLOW.",
+    )
+    mail_from: str = setting(mail_address, "", "Address that e-mail is from; needed where BANKFEED_SMTP_URL is set.")
     registration: str = setting(
         one_of("open", "closed"),
         "closed",
@@ -277,6 +309,14 @@ class Settings(EnvironmentSettings):
     cors_origins: tuple[str, ...] = setting(
         origins, "", "Origins whose pages may call the API from a browser, comma-separated; none by default."
     )
+    public_url: str = setting(
+        url_of("https", "http"),
+        "",
+        "Where people reach ingress, as https://feeds.firm.example: widget addresses begin so; empty is as each request came.",
+    )
+    widget_frames: tuple[str, ...] = setting(
+        origins, "", "Origins whose pages may hold the widget in a frame, comma-separated; none by default."
+    )
     trusted_proxies: tuple[Network, ...] = setting(
         networks, "", "Networks of the proxies before ingress, whose X-Forwarded-For is believed."
     )
@@ -287,6 +327,10 @@ class Settings(EnvironmentSettings):
     failpoint: tuple[Failpoint, int] | None = setting(
         read_failpoint, "", "For tests of faults only: where the process kills itself, as NAME:N; see failpoints.py."
     )
+
+    def signer(self) -> Signer:
+        """Make what signs addresses."""
+        return Signer(read_keys(self.secret_keys.reveal()))
 
     def sealer(self) -> Sealer:
         """Make what seals and opens secrets at rest."""
@@ -306,6 +350,8 @@ class Settings(EnvironmentSettings):
     def _with(cls, required: tuple[str, ...], environ: Mapping[str, str]) -> Self:
         settings = cls.from_environ(environ)
         missing = [f"expected {PREFIX}{name.upper()} to be set" for name in required if not getattr(settings, name)]
+        if settings.smtp_url and not settings.mail_from:
+            missing.append(f"expected {PREFIX}MAIL_FROM to be set, because {PREFIX}SMTP_URL is")
         if missing:
             raise SettingsError("\n".join(missing))
         return settings
@@ -325,6 +371,9 @@ class LocalSettings(EnvironmentSettings):
     finbank_port: int = setting(whole(1, 65535), "8790", "Port of Finbank, the sandbox bank.")
     listen_port: int = setting(whole(1, 65535), "8799", "Port of `bankfeed listen`.")
     listen_secret: Secret = setting(Secret, "", "Secret of the endpoint that `bankfeed listen` answers for.")
+    finbank_smtp_port: int = setting(
+        whole(0, 65535), "0", "Port where Finbank's mailbox takes e-mail; 0 picks a free one."
+    )
     finbank_day_s: int = setting(whole(1, 86_400), "20", "Seconds that a bank day lasts in the demo.")
     finbank_dialect: str = setting(
         one_of("ledgersync", "finicity", "none"), "ledgersync", "Whose webhooks Finbank sends."

@@ -1,23 +1,17 @@
 """The connector for Finicity (Mastercard Open Finance US). Talks HTTP and knows nothing of Postgres.
 
 Reading is all that a refresh does here: what Finicity already has. Asking the bank itself is `ask_bank_refresh`, which
-the vendor forbids to automate, and `ask_bank_history`.
+the vendor forbids to automate, and `ask_bank_history`. What needs its person present is in `finicity_linking`.
 """
 
 import time
 from collections.abc import Callable
 from datetime import date, datetime
-from typing import ClassVar, Final, TypeVar
+from typing import ClassVar, Final
 
 from bankfeed.aggregators import InstitutionPage, ListedAccount
-from bankfeed.aggregators.finicity_http import (
-    NO_ACCOUNTS,
-    NO_SUCH_ACCOUNT,
-    Answer,
-    Ask,
-    FinicityConfig,
-    FinicityHttp,
-)
+from bankfeed.aggregators.finicity_http import NO_ACCOUNTS, NO_SUCH_ACCOUNT, Ask, FinicityConfig, FinicityHttp
+from bankfeed.aggregators.finicity_linking import FinicityLinking, login_path
 from bankfeed.aggregators.finicity_listing import Pages, list_transactions
 from bankfeed.aggregators.finicity_wire import (
     AccountsAnswer,
@@ -28,7 +22,6 @@ from bankfeed.aggregators.finicity_wire import (
     InstitutionAnswer,
     InstitutionsAnswer,
     Reading,
-    Unreadable,
     epoch_window,
     find_zone,
     read_account,
@@ -46,18 +39,15 @@ _BANK_ASKS: Final = 203  # "no further action can resolve": only a person can an
 _QUESTION_CODE: Final = 185
 _NO_SUCH_INSTITUTION: Final = frozenset({14001, 14006})
 
-T = TypeVar("T")
 
-
-class Finicity:
-    """Finicity behind the Aggregator protocol. Build it inside a running loop; `close` it at the end."""
+class Finicity(FinicityLinking):
+    """Finicity behind the Linker protocol. Build it inside a running loop; `close` it at the end."""
 
     may_automate_bank_refresh: ClassVar[bool] = False
     """Finicity refreshes healthy accounts nightly by itself, and allows `ask_bank_refresh` at a person's click only."""
 
     def __init__(self, config: FinicityConfig, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._config = config
-        self._http = FinicityHttp(config, clock=clock)
+        super().__init__(config, FinicityHttp(config, clock=clock))
 
     @property
     def is_configured(self) -> bool:
@@ -71,7 +61,7 @@ class Finicity:
         answer = await self._http.send(ask)
         if answer.status == _USERNAME_TAKEN:
             return await self._get_customer(username)
-        return _readable(answer, lambda: read_customer_ref(answer.read(CustomerStruct)))
+        return answer.read_into(CustomerStruct, read_customer_ref)
 
     async def find_institution(self, institution_ref: str) -> ListedInstitution | None:
         """Return one institution, or None where Finicity says that it has no such institution."""
@@ -79,7 +69,7 @@ class Finicity:
         answer = await self._http.send(Ask(to="find an institution", path=path))
         if answer.is_refusal(404, _NO_SUCH_INSTITUTION):
             return None
-        return _readable(answer, lambda: read_institution(answer.read(InstitutionAnswer).institution))
+        return answer.read_into(InstitutionAnswer, lambda it: read_institution(it.institution))
 
     async def list_institutions(self, page: int) -> InstitutionPage:
         """List all institutions, page by page from 1; here, unlike elsewhere, Finicity's `start` is the page.
@@ -102,7 +92,7 @@ class Finicity:
 
         Raises NoSuchAccount where there is no such customer.
         """
-        return await self._list(Ask(to="list a login's accounts", path=_login_path(customer_ref, login_ref)))
+        return await self._list(Ask(to="list a login's accounts", path=login_path(customer_ref, login_ref)))
 
     async def find_account(self, customer_ref: str, account_ref: str) -> ListedAccount | None:
         """Return one account, or None where Finicity says that the customer has no such account."""
@@ -110,7 +100,7 @@ class Finicity:
         answer = await self._http.send(Ask(to="find an account", path=path))
         if answer.is_refusal(404, NO_SUCH_ACCOUNT):
             return None
-        return _readable(answer, lambda: read_account(answer.read(AccountStruct)))
+        return answer.read_into(AccountStruct, read_account)
 
     async def ask_bank_refresh(self, customer_ref: str, login_ref: str) -> tuple[ListedAccount, ...]:
         """Ask the bank for what is new in one login, at a person's click, and return its accounts afterwards.
@@ -121,9 +111,8 @@ class Finicity:
         return await self._list(
             Ask(
                 to="refresh a login",
-                path=_login_path(customer_ref, login_ref),
+                path=login_path(customer_ref, login_ref),
                 method="POST",
-                body={},
                 timeout_s=self._config.bank_refresh_timeout_s,
                 goes_on=True,
             )
@@ -142,7 +131,6 @@ class Finicity:
                     *("transactions", "historic"),
                 ),
                 method="POST",
-                body={},
                 timeout_s=self._config.bank_refresh_timeout_s,
                 goes_on=True,
             )
@@ -214,24 +202,17 @@ class Finicity:
     async def _get_customer(self, username: str) -> str:
         ask = Ask(to="find a customer", path=("aggregation", "v1", "customers"), query={"username": username})
         answer = await self._http.send(ask)
-        found = [each for each in answer.read(CustomersAnswer).customers if each.username == username]
-        if len(found) != 1:
-            raise BadAggregatorAnswer(f"Finicity says that a username is taken, and knows {len(found)} customers by it")
-        return _readable(answer, lambda: read_customer_ref(found[0]))
+        return answer.read_into(CustomersAnswer, lambda it: _read_only_ref(it, username))
 
     async def _list(self, ask: Ask) -> tuple[ListedAccount, ...]:
         answer = await self._http.send(ask)
         if answer.is_refusal(404, NO_ACCOUNTS):
             return ()
-        return _readable(answer, lambda: tuple(map(read_account, answer.read(AccountsAnswer).accounts)))
+        return answer.read_into(AccountsAnswer, lambda it: tuple(map(read_account, it.accounts)))
 
 
-def _login_path(customer_ref: str, login_ref: str) -> tuple[str, ...]:
-    return ("aggregation", "v1", "customers", customer_ref, "institutionLogins", login_ref, "accounts")
-
-
-def _readable(answer: Answer, read: Callable[[], T]) -> T:
-    try:
-        return read()
-    except Unreadable as error:
-        raise BadAggregatorAnswer(f"Finicity's answer to {answer.ask.to} cannot be read: {error}") from error
+def _read_only_ref(answer: CustomersAnswer, username: str) -> str:
+    found = [each for each in answer.customers if each.username == username]
+    if len(found) != 1:
+        raise BadAggregatorAnswer(f"Finicity says that a username is taken, and knows {len(found)} customers by it")
+    return read_customer_ref(found[0])

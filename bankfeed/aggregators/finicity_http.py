@@ -13,7 +13,7 @@ from typing import Final, Literal, TypeVar
 import aiohttp
 import msgspec
 
-from bankfeed.aggregators.finicity_wire import CardSign, clean
+from bankfeed.aggregators.finicity_wire import CardSign, Unreadable, clean
 from bankfeed.errors import AggregatorError, BadAggregatorAnswer, NoSuchAccount, StillAsking
 from bankfeed.health import MEANINGS, RUNNING
 
@@ -25,9 +25,12 @@ _STALE_TOKEN: Final = frozenset({10022, 10023})
 _REFUSAL_REST_S: Final = 15 * 60
 _MAX_REFUSALS: Final = 3
 _MAX_FAULT_BYTES: Final = 64 * 1024
+_AGGREGATION_FAILED: Final = 500
 _PASSING: Final = frozenset({408, 425, 429})
+_SESSION_HEADER: Final = "MFA-Session"
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +38,7 @@ class FinicityConfig:
     """How to reach Finicity, and how this deployment uses it.
 
     `customer_kind` decides whether clients become testing or billable active customers. `max_pages` bounds one pull.
+    `has_own_widget`: people link in Connect; False where they do in our widget, which takes the calls that were before it.
     """
 
     base_url: str
@@ -49,31 +53,45 @@ class FinicityConfig:
     max_answer_bytes: int = 64 * 1024 * 1024
     card_sign: CardSign = CardSign.HOLDER
     customer_kind: Literal["testing", "active"] = "testing"
+    has_own_widget: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
     """One request. `to` says in words what it is for: "list the accounts". `path` is its segments.
 
-    `goes_on`: what it asks for goes on there when we hang up.
+    `goes_on`: what it asks for goes on there when we hang up. `is_private`: it carries what a person typed, or a session,
+    which no error may show; therefore none shows Finicity's message, which may repeat it, or has a cause. `max_bytes`
+    and `timeout_s` are the connector's own where None.
     """
 
     to: str
-    path: tuple[str, ...]
-    method: Literal["GET", "POST", "DELETE"] = "GET"
-    query: Mapping[str, str] = field(default_factory=dict)
-    body: Mapping[str, str] | None = field(default=None, repr=False)
+    path: tuple[str, ...] = field(repr=False)
+    method: Literal["GET", "POST", "PUT", "DELETE"] = "GET"
+    query: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: Mapping[str, object] | None = field(default=None, repr=False)
     timeout_s: float | None = None
+    max_bytes: int | None = None
     goes_on: bool = False
+    is_private: bool = False
+
+    def cause(self, error: Exception) -> Exception | None:
+        """Return what an error of this request may name as its cause."""
+        return None if self.is_private else error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What came back, of any status, with the aggregator's code and message where it is a refusal."""
+    """What came back, of any status, with the aggregator's code and message where it is a refusal.
+
+    `session` is what the header MFA-Session names, "" where there is none.
+    """
 
     ask: Ask
     status: int
-    body: bytes
+    body: bytes = field(repr=False)
+    session: str = field(default="", repr=False)
     code: int | None = None
     message: str = ""
 
@@ -92,24 +110,42 @@ class Answer:
         try:
             return msgspec.json.decode(self.body, type=shape)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            raise BadAggregatorAnswer(f"Finicity's answer to {self.ask.to} is not as documented: {error}") from error
+            text = f"Finicity's answer to {self.ask.to} is not as documented: {error}"
+            raise BadAggregatorAnswer(text) from self.ask.cause(error)
+
+    def read_into(self, shape: type[T], read: Callable[[T], R]) -> R:
+        """Return the body as what `read` makes of its documented shape, raising Unreadable where it cannot.
+
+        Raises AggregatorError for a refusal, for any other shape, and for what cannot be read.
+        """
+        try:
+            return read(self.read(shape))
+        except Unreadable as error:
+            text = f"Finicity's answer to {self.ask.to} cannot be read: {error}"
+            raise BadAggregatorAnswer(text) from self.ask.cause(error)
 
     def _refusal(self) -> AggregatorError:
-        code = "without a code" if self.code is None else f"with code {self.code}"
-        text = f"Finicity answered HTTP {self.status} {code} to {self.ask.to}: {self.message or 'no message'}"
+        with_code = "without a code" if self.code is None else f"with code {self.code}"
+        text = f"Finicity answered HTTP {self.status} {with_code} to {self.ask.to}: {self.message or 'no message'}"
         if 300 <= self.status < 400:
             return BadAggregatorAnswer(text)
         if self.is_refusal(404, NO_SUCH_ACCOUNT | NO_ACCOUNTS):
-            return NoSuchAccount(text, code=self.code, is_retryable=False)
-        if self.code in RUNNING and self.ask.goes_on:
-            return StillAsking(text, code=self.code)
-        return AggregatorError(text, code=self.code, is_retryable=self._is_retryable())
+            return NoSuchAccount(text, is_retryable=False)
+        code = self._find_status_code()
+        if code in RUNNING and self.ask.goes_on:
+            return StillAsking(text, code=code)
+        is_passing = self.status >= 500 or self.status in _PASSING
+        is_retryable = MEANINGS[code].is_retryable if code in MEANINGS else is_passing
+        return AggregatorError(text, code=code, is_retryable=is_retryable)
 
-    def _is_retryable(self) -> bool:
-        # An aggregation code comes inside HTTP 500 and says more than the status does.
-        if self.code in MEANINGS:
-            return MEANINGS[self.code].is_retryable
-        return self.status >= 500 or self.status in _PASSING
+    def _find_status_code(self) -> int | None:
+        """Return the aggregation code, which says how a login stands; None for an API's own code, which does not.
+
+        It comes inside HTTP 500, listed or not; elsewhere it is a listed one that does not just repeat the HTTP status.
+        """
+        is_of_login = "customers" in self.ask.path
+        is_status_code = self.status == _AGGREGATION_FAILED or (self.code in MEANINGS and self.code != self.status)
+        return (self.code or None) if is_of_login and is_status_code else None
 
 
 class _TokenAnswer(msgspec.Struct):
@@ -181,19 +217,20 @@ class FinicityHttp:
                 ask.method,
                 _url(self._config.base_url, ask),
                 params=ask.query,
-                headers=self._headers(token),
+                headers={**self._headers(token), **ask.headers},
                 data=None if ask.body is None else msgspec.json.encode(ask.body),
                 timeout=aiohttp.ClientTimeout(
                     total=ask.timeout_s or self._config.timeout_s, sock_connect=self._config.connect_s
                 ),
                 allow_redirects=False,
             ) as response:
-                return _read_answer(ask, response.status, await self._read_body(ask, response))
+                return _read_answer(ask, response, await self._read_body(ask, response))
         except (aiohttp.ClientError, TimeoutError) as error:
             is_sent = isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError)
             if is_sent and ask.goes_on:
-                raise StillAsking(f"Finicity has not ended yet: it was asked to {ask.to}") from error
-            raise AggregatorError(f"Finicity could not be reached to {ask.to}: {type(error).__name__}") from error
+                raise StillAsking(f"Finicity has not ended yet: it was asked to {ask.to}") from ask.cause(error)
+            text = f"Finicity could not be reached to {ask.to}: {type(error).__name__}"
+            raise AggregatorError(text) from ask.cause(error)
 
     def _headers(self, token: str | None) -> dict[str, str]:
         headers = {
@@ -204,11 +241,10 @@ class FinicityHttp:
         return headers if token is None else {**headers, "Finicity-App-Token": token}
 
     async def _read_body(self, ask: Ask, response: aiohttp.ClientResponse) -> bytes:
-        body = bytearray()
+        body, limit = bytearray(), ask.max_bytes or self._config.max_answer_bytes
         async for chunk in response.content.iter_any():
             body += chunk
-            if len(body) > self._config.max_answer_bytes:
-                limit = self._config.max_answer_bytes
+            if len(body) > limit:
                 raise BadAggregatorAnswer(f"Finicity's answer to {ask.to} is longer than {limit:,} bytes")
         return bytes(body)
 
@@ -217,15 +253,18 @@ def _url(base_url: str, ask: Ask) -> str:
     # A ref may have come in by a webhook: one that is no plain word must not become another path.
     for segment in ask.path:
         if not (segment.isascii() and segment.replace("-", "").replace("_", "").isalnum()):
-            raise AggregatorError(f"cannot {ask.to}: {segment[:40]!r} is no id of Finicity's", is_retryable=False)
+            shown = "what was given" if ask.is_private else repr(segment[:40])
+            raise AggregatorError(f"cannot {ask.to}: {shown} is no id of Finicity's", is_retryable=False)
     return "/".join((base_url.rstrip("/"), *ask.path))
 
 
-def _read_answer(ask: Ask, status: int, body: bytes) -> Answer:
+def _read_answer(ask: Ask, response: aiohttp.ClientResponse, body: bytes) -> Answer:
+    status = response.status
     if 200 <= status < 300:
-        return Answer(ask=ask, status=status, body=body)
+        return Answer(ask=ask, status=status, body=body, session=response.headers.get(_SESSION_HEADER, ""))
     code, message = _read_fault(body[:_MAX_FAULT_BYTES])
-    return Answer(ask=ask, status=status, body=body, code=code, message=message)
+    shown = "its message is not shown" if ask.is_private else message
+    return Answer(ask=ask, status=status, body=body, code=code, message=shown)
 
 
 def _read_fault(body: bytes) -> tuple[int | None, str]:

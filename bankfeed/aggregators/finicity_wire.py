@@ -74,7 +74,7 @@ class CustomersAnswer(msgspec.Struct):
 
 
 class InstitutionStruct(msgspec.Struct, rename="camel"):
-    """One institution; of its many fields those that are used."""
+    """One institution; of its many fields those that are used. `migration_date` is epoch seconds, and Finbank's own."""
 
     id: int | str
     name: str | None = None
@@ -88,6 +88,7 @@ class InstitutionStruct(msgspec.Struct, rename="camel"):
     time_zone: str | None = None
     status: str | None = None
     oauth_enabled: bool = False
+    migration_date: int | str | None = None
 
 
 class InstitutionAnswer(msgspec.Struct):
@@ -183,7 +184,7 @@ def epoch_window(from_on: date, to_on: date, zone: tzinfo) -> tuple[int, int]:
 
 def read_institution(struct: InstitutionStruct) -> ListedInstitution:
     """Read one institution. A time zone that this machine does not know counts as none. Raises Unreadable."""
-    ref = _read_id(struct.id, "id")
+    ref = read_id(struct.id, "id")
     name = clean(struct.name, MAX_TEXT_CHARS) or clean(struct.display_name, MAX_TEXT_CHARS)
     zone = find_zone(struct.time_zone)
     return ListedInstitution(
@@ -199,6 +200,7 @@ def read_institution(struct: InstitutionStruct) -> ListedInstitution:
         status=clean(struct.status, MAX_WORD_CHARS) or "online",
         is_oauth=struct.oauth_enabled,
         is_sandbox=PRETEND_BANK.match(name) is not None,
+        migrates_until=_read_migration(struct.migration_date, zone),
     )
 
 
@@ -211,6 +213,16 @@ def read_institutions(raws: Iterable[msgspec.Raw]) -> tuple[ListedInstitution, .
     return tuple(read)
 
 
+def _read_migration(seconds: int | str | None, zone: tzinfo) -> date | None:
+    """Return the day until which people have to sign in again; what is no such time counts as none."""
+    if not isinstance(seconds, int):
+        return None
+    with suppress(Unreadable, OverflowError):
+        if (until := read_moment(seconds, "migrationDate")) is not None:
+            return until.astimezone(zone).date()
+    return None
+
+
 def _read_account_types(description: str | None) -> tuple[AccountClass, ...]:
     word = clean(description, MAX_WORD_CHARS).lower()
     return (_ACCOUNT_CLASSES.get(word, AccountClass.OTHER),) if word else ()
@@ -218,7 +230,7 @@ def _read_account_types(description: str | None) -> tuple[AccountClass, ...]:
 
 def read_customer_ref(struct: CustomerStruct) -> str:
     """Return a customer's id as text. Raises Unreadable."""
-    return _read_id(struct.id, "id")
+    return read_id(struct.id, "id")
 
 
 def read_account(struct: AccountStruct) -> ListedAccount:
@@ -228,11 +240,11 @@ def read_account(struct: AccountStruct) -> ListedAccount:
     not tell its institution's zone.
     """
     currency = (struct.currency or "USD").strip().upper()
-    balance_at = _read_moment(struct.balance_date, "balanceDate")
+    balance_at = read_moment(struct.balance_date, "balanceDate")
     return ListedAccount(
-        account_ref=_read_id(struct.id, "id"),
-        login_ref=_read_id(struct.institution_login_id, "institutionLoginId"),
-        institution_ref=_read_id(struct.institution_id, "institutionId"),
+        account_ref=read_id(struct.id, "id"),
+        login_ref=read_id(struct.institution_login_id, "institutionLoginId"),
+        institution_ref=read_id(struct.institution_id, "institutionId"),
         name=clean(struct.name or struct.account_nickname, MAX_TEXT_CHARS),
         number_display=clean(struct.account_number_display, MAX_WORD_CHARS),
         type=clean(struct.type, MAX_WORD_CHARS),
@@ -240,8 +252,8 @@ def read_account(struct: AccountStruct) -> ListedAccount:
         balance=None if struct.balance is None else _read_amount(struct.balance, currency),
         balance_on=balance_at.date() if balance_at else None,
         status_code=_read_code(struct.aggregation_status_code),
-        attempted_at=_read_moment(struct.aggregation_attempt_date, "aggregationAttemptDate"),
-        succeeded_at=_read_moment(struct.aggregation_success_date, "aggregationSuccessDate"),
+        attempted_at=read_moment(struct.aggregation_attempt_date, "aggregationAttemptDate"),
+        succeeded_at=read_moment(struct.aggregation_success_date, "aggregationSuccessDate"),
     )
 
 
@@ -256,7 +268,7 @@ def read_row(raw: msgspec.Raw, reading: Reading) -> Reported:
     raw_amount = bytes(row.amount).decode().strip().strip('"')
     happened_at = row.posted_date if row.transaction_date is None else row.transaction_date
     return Reported(
-        aggregator_id=_read_id(row.id, "id"),
+        aggregator_id=read_id(row.id, "id"),
         state=_read_state(row.status),
         values=_read_values(row, raw_amount, reading),
         raw_amount=raw_amount,
@@ -267,6 +279,26 @@ def read_row(raw: msgspec.Raw, reading: Reading) -> Reported:
 def clean(text: str | None, limit: int) -> str:
     """Return a text from a bank without control characters and outer blanks, cut to a length; "" for None."""
     return (text or "").translate(_CONTROLS).strip()[:limit].rstrip()
+
+
+def read_id(value: int | str, field: str) -> str:
+    """Return an id as text. Raises Unreadable, naming the field."""
+    ref = str(value).strip()
+    if not (ref and len(ref) <= MAX_WORD_CHARS and ref.isprintable()):
+        raise Unreadable(f"expected {field} to be an id of 1 to {MAX_WORD_CHARS} characters, got {ref[:40]!r}")
+    return ref
+
+
+def read_moment(seconds: int | None, field: str) -> datetime | None:
+    """Return epoch seconds as an instant, None for None. Raises Unreadable, naming the field."""
+    if seconds is None:
+        return None
+    try:
+        if seconds > 0:
+            return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        pass
+    raise Unreadable(f"expected {field} to be seconds since 1970, got {str(seconds)[:40]}")
 
 
 def _read_values(row: TransactionStruct, raw_amount: str, reading: Reading) -> Values:
@@ -310,13 +342,6 @@ def _read_description(description: str | None) -> str:
     return "" if text.strip("[]").lower() == NO_DESCRIPTION else text
 
 
-def _read_id(value: int | str, field: str) -> str:
-    ref = str(value).strip()
-    if not (ref and len(ref) <= MAX_WORD_CHARS and ref.isprintable()):
-        raise Unreadable(f"expected {field} to be an id of 1 to {MAX_WORD_CHARS} characters, got {ref[:40]!r}")
-    return ref
-
-
 def _read_code(code: int | str | None) -> int | None:
     if code is None:
         return None
@@ -326,17 +351,6 @@ def _read_code(code: int | str | None) -> int | None:
     return int(text)
 
 
-def _read_moment(seconds: int | None, field: str) -> datetime | None:
-    if seconds is None:
-        return None
-    try:
-        if seconds > 0:
-            return datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError):
-        pass
-    raise Unreadable(f"expected {field} to be seconds since 1970, got {str(seconds)[:40]}")
-
-
 def _read_date(seconds: int | None, field: str, zone: tzinfo) -> date | None:
-    at = _read_moment(seconds, field)
+    at = read_moment(seconds, field)
     return None if at is None else at.astimezone(zone).date()

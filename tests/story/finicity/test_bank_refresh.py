@@ -82,10 +82,10 @@ async def test_a_refusal_of_the_bank_has_its_code(server: Server, finicity: Fini
 
 
 async def test_history_is_asked_for_by_account(server: Server, finicity: Finicity) -> None:
-    """The history of an account is a POST, answered without a body."""
+    """The history of an account is a POST, asked for and answered without a body."""
     server.on(HISTORY, says(b"", 204))
     await finicity.ask_bank_history("5", "900")
-    assert ("POST", HISTORY, {}) == (server.asked[-1].method, server.asked[-1].path, server.asked[-1].body)
+    assert ("POST", HISTORY, None) == (server.asked[-1].method, server.asked[-1].path, server.asked[-1].body)
 
 
 async def test_a_question_needs_a_person(server: Server, finicity: Finicity) -> None:

@@ -81,7 +81,7 @@ async def test_a_token_that_stays_stale_is_an_error(server: Server, finicity: Fi
     server.on(ACCOUNTS, fault(401, "10023", "Expired (Finicity-App-Token)"))
     with pytest.raises(AggregatorError, match="Expired") as caught:
         await finicity.list_accounts("5")
-    assert (caught.value.code, caught.value.is_retryable) == (10023, False)
+    assert (caught.value.code, caught.value.is_retryable) == (None, False)
     assert (server.count(AUTH), server.count(ACCOUNTS)) == (2, 2)
 
 
@@ -391,12 +391,17 @@ async def test_a_bank_refresh_is_asked_for_by_login(server: Server, finicity: Fi
         (fault(500, "not a code"), None, True),
         (fault(500, 10**30), None, True),
         (fault(408, 331), 331, False),
-        (fault(429, 3300001), 3300001, True),
+        (fault(500, 424242), 424242, True),
+        (fault(500, 0), None, True),
+        (fault(404, 949), 949, False),
+        (fault(403, 403), None, False),
+        (fault(503, 424242), None, True),
+        (fault(429, 3300001), None, True),
         (says("slow down", 429), None, True),
         (says("<html>Bad gateway</html>", 502), None, True),
         (says("Invalid (Finicity-App-Key)", 401), None, False),
-        (fault(400, 10005), 10005, False),
-        (says({"Errors": [{"code": 12401, "message": "partner not found"}]}, 404), 12401, False),
+        (fault(400, 10005), None, False),
+        (says({"Errors": [{"code": 12401, "message": "partner not found"}]}, 404), None, False),
         (says([1], 500), None, True),
         (says("[" * 10_000, 500), None, True),
     ],
@@ -404,12 +409,23 @@ async def test_a_bank_refresh_is_asked_for_by_login(server: Server, finicity: Fi
 async def test_refusals_say_whether_to_ask_again(
     server: Server, finicity: Finicity, answer: Handler, code: int | None, is_retryable: object
 ) -> None:
-    """The code inside an error body decides, where there is none the HTTP status."""
+    """The aggregation code inside an error body decides, where there is none the HTTP status.
+
+    It is any code inside HTTP 500, and a listed one elsewhere; an API's own code, or one that repeats the status, is none.
+    """
     server.on(ACCOUNTS, answer)
     with pytest.raises(AggregatorError) as caught:
         await finicity.list_accounts("5")
     assert (caught.value.code, caught.value.is_retryable) == (code, is_retryable)
     assert len(str(caught.value)) < 400
+
+
+async def test_only_a_login_has_an_aggregation_code(server: Server, finicity: Finicity) -> None:
+    """A code in answer to anything but a customer's own things says nothing of how a login stands."""
+    server.on("/institution/v2/institutions/9", fault(500, 103))
+    with pytest.raises(AggregatorError, match="code 103") as caught:
+        await finicity.find_institution("9")
+    assert (caught.value.code, caught.value.is_retryable) == (None, True)
 
 
 @pytest.mark.parametrize(
