@@ -42,7 +42,7 @@ DO $$
 DECLARE
     enums CONSTANT text[][] := ARRAY[
         ['event_type', $e$'accountAdded', 'mfaUpdated', 'transactionsRefreshed', 'bankAccountDeleted', 'connectionBroken',
-                         'connectionRepaired', 'endpointDisabled'$e$],
+                         'connectionRepaired', 'endpointDisabled', 'institutionNotice', 'widgetEnded', 'caseChanged'$e$],
         ['transaction_state', $e$'pending', 'active', 'shadow', 'removed'$e$],
         ['connection_state', $e$'active', 'needs_person', 'waiting', 'unsupported', 'closed'$e$],
         ['account_state', $e$'open', 'closed'$e$],
@@ -57,6 +57,13 @@ DECLARE
         ['doubt_decision', $e$'moved', 'kept', 'moot', 'adopted', 'separate'$e$],
         ['environment', $e$'sandbox', 'live'$e$],
         ['user_role', $e$'owner', 'employee', 'reader'$e$],
+        ['history_kind', $e$'added', 'broken', 'needs_mfa', 'reconnected', 'refreshed', 'deleted'$e$],
+        ['widget_kind', $e$'add', 'add_lite', 'fix'$e$],
+        ['widget_step', $e$'institution', 'known', 'prepare', 'credentials', 'consent', 'challenge', 'accounts', 'trouble',
+                          'check', 'support', 'done', 'left'$e$],
+        ['case_state', $e$'open', 'closed'$e$],
+        ['case_owner', $e$'firm', 'client', 'support'$e$],
+        ['mail_state', $e$'waiting', 'sent', 'failed'$e$],
         ['bank_refresh_kind', $e$'current', 'historic'$e$],
         ['bank_refresh_state', $e$'waiting', 'running', 'done', 'failed'$e$],
         ['removal_kind', $e$'account', 'login', 'customer'$e$],
@@ -80,12 +87,23 @@ CREATE TABLE IF NOT EXISTS customers (
     name text NOT NULL,
     environment environment NOT NULL DEFAULT 'sandbox',
     shadow_policy shadow_policy NOT NULL DEFAULT 'hide',
+    redirect_uris text[] NOT NULL DEFAULT '{}',
+    notify_email text NOT NULL DEFAULT '',
+    notify_hours int,
+    notify_clients_hours int,
+    notified_at timestamptz,
     created_at timestamptz NOT NULL DEFAULT now(),
     version int NOT NULL DEFAULT 1,
     CONSTRAINT customers_pk PRIMARY KEY (id),
-    CONSTRAINT customer_name_is_not_blank CHECK (btrim(name) <> '')
+    CONSTRAINT customer_name_is_not_blank CHECK (btrim(name) <> ''),
+    CONSTRAINT customer_redirects_are_bounded CHECK (cardinality(redirect_uris) <= 50),
+    CONSTRAINT customer_notices_are_not_too_often CHECK (notify_hours BETWEEN 1 AND 720 AND notify_clients_hours BETWEEN 1 AND 720),
+    CONSTRAINT customer_notices_go_somewhere CHECK (notify_hours IS NULL OR notify_email <> '')
 );
-COMMENT ON TABLE customers IS 'The tenants: firms that registered.';
+COMMENT ON TABLE customers IS
+    'The tenants: firms that registered. redirect_uris are where a widget may lead back to. While a bank needs somebody, the firm
+     hears of it at notify_email every notify_hours, and its clients every notify_clients_hours at theirs; NULL is never.
+     notified_at is when the firm last did.';
 
 CREATE TABLE IF NOT EXISTS users (
     customer_id bigint NOT NULL CONSTRAINT user_customer_exists REFERENCES customers,
@@ -167,6 +185,7 @@ CREATE TABLE IF NOT EXISTS clients (
     email text NOT NULL DEFAULT '',
     phone text NOT NULL DEFAULT '',
     preferences jsonb NOT NULL DEFAULT '{}',
+    notified_at timestamptz,
     locked_at timestamptz,
     deleted_at timestamptz,
     erase_at timestamptz,
@@ -241,18 +260,22 @@ CREATE TABLE IF NOT EXISTS institutions (
     account_types text[] NOT NULL DEFAULT '{}',
     currency text NOT NULL DEFAULT '',
     status text NOT NULL DEFAULT 'online',
+    migrates_until date,
+    same_as bigint CONSTRAINT institution_same_exists REFERENCES institutions,
     is_oauth boolean NOT NULL DEFAULT false,
     is_sandbox boolean NOT NULL DEFAULT false,
     time_zone text,
     listed_at timestamptz,
     changed_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT institutions_pk PRIMARY KEY (id),
-    CONSTRAINT institution_is_known_once UNIQUE (connector, aggregator_id)
+    CONSTRAINT institution_is_known_once UNIQUE (connector, aggregator_id),
+    CONSTRAINT institution_is_not_its_own_double CHECK (same_as <> id)
 );
 CREATE INDEX IF NOT EXISTS institutions_by_change ON institutions (changed_at, id);
 COMMENT ON TABLE institutions IS
     'Banks and card issuers; the same for everybody. time_zone is an IANA name, NULL is UTC. is_sandbox is a pretend bank,
-     which only a sandbox links. listed_at is when the aggregator''s list last named it, NULL never; the status of one that a whole list does not
+     which only a sandbox links. migrates_until is the day until which its logins have to be
+     signed in to again. same_as names the one that this is, at another aggregator: what is linked there goes on here. listed_at is when the aggregator''s list last named it, NULL never; the status of one that a whole list does not
      name any more is gone. changed_at is when anything else of it changed.';
 
 CREATE TABLE IF NOT EXISTS institution_health (
@@ -266,6 +289,23 @@ CREATE TABLE IF NOT EXISTS institution_health (
 COMMENT ON TABLE institution_health IS
     'How an institution takes refreshes, for those where one ever failed and for everybody alike: failures in a row that were
      the institution''s or the aggregator''s, since when, and until when nothing is refreshed there (its breaker is open).';
+
+CREATE TABLE IF NOT EXISTS institution_notices (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    institution_id bigint NOT NULL CONSTRAINT notice_institution_exists REFERENCES institutions,
+    status text NOT NULL,
+    migrates_until date,
+    at timestamptz NOT NULL DEFAULT now(),
+    told_customer_id bigint NOT NULL DEFAULT 0,
+    told_connection_id bigint NOT NULL DEFAULT 0,
+    finished_at timestamptz,
+    CONSTRAINT institution_notices_pk PRIMARY KEY (id)
+);
+CREATE INDEX IF NOT EXISTS institution_notices_to_tell ON institution_notices (id) WHERE finished_at IS NULL;
+CREATE INDEX IF NOT EXISTS institution_notices_by_institution ON institution_notices (institution_id, id);
+COMMENT ON TABLE institution_notices IS
+    'That an institution went offline, under maintenance, migrates, or came back; the same for everybody. Whoever has a connection
+     there is told, in the order of customers and connections: told_* is how far that has come.';
 
 CREATE TABLE IF NOT EXISTS enrolments (
     customer_id bigint NOT NULL,
@@ -315,6 +355,8 @@ CREATE TABLE IF NOT EXISTS connections (
     CONSTRAINT lease_has_token_and_end CHECK ((lease_token IS NULL) = (lease_until IS NULL))
 );
 CREATE INDEX IF NOT EXISTS connections_by_client ON connections (customer_id, client_id, id);
+CREATE INDEX IF NOT EXISTS connections_broken ON connections (customer_id, client_id)
+    WHERE broken_since IS NOT NULL AND deleted_at IS NULL;
 CREATE INDEX IF NOT EXISTS connections_by_login ON connections (source_id, aggregator_login_id);
 CREATE INDEX IF NOT EXISTS connections_due ON connections (due_at, customer_id, id) WHERE handled < requested;
 CREATE INDEX IF NOT EXISTS connections_lanes ON connections (coalesce(institution_id, 0), due_at, customer_id, id)
@@ -326,6 +368,23 @@ COMMENT ON TABLE connections IS
      copies requested to claimed and a finished refresh copies claimed to handled; nothing is reset to zero. broken_since is
      when it came to need a person, or to be unsupported, and subscribers were told: once, until it is active again.
      code_repeats counts the refreshes in a row that ended with this status_code.';
+
+CREATE TABLE IF NOT EXISTS connection_history (
+    customer_id bigint NOT NULL,
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    connection_id bigint NOT NULL,
+    at timestamptz NOT NULL DEFAULT now(),
+    kind history_kind NOT NULL,
+    status_code int,
+    broken_since timestamptz,
+    CONSTRAINT connection_history_pk PRIMARY KEY (customer_id, id),
+    CONSTRAINT history_connection_exists FOREIGN KEY (customer_id, connection_id) REFERENCES connections ON DELETE CASCADE,
+    CONSTRAINT history_repair_says_since_when CHECK ((kind = 'reconnected') = (broken_since IS NOT NULL))
+);
+CREATE INDEX IF NOT EXISTS connection_history_by_connection ON connection_history (customer_id, connection_id, id);
+COMMENT ON TABLE connection_history IS
+    'What happened to a connection, written with it. refreshed is the first of a UTC day, and each that a person asked for;
+     a repair says since when it was broken.';
 
 CREATE TABLE IF NOT EXISTS accounts (
     customer_id bigint NOT NULL,
@@ -744,6 +803,127 @@ COMMENT ON TABLE removals IS
     'What is to be deleted at the aggregator, tried again until it answers that it is gone. aggregator_ref is the account or
      the login, '''' where the customer itself goes. withdrawn: it was added again, or its client restored, before that.';
 
+-- ------------------------------------------------------------------------------ widget, support cases, e-mail
+
+CREATE TABLE IF NOT EXISTS widget_sessions (
+    customer_id bigint NOT NULL,
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    client_id bigint NOT NULL,
+    kind widget_kind NOT NULL,
+    step widget_step NOT NULL,
+    institution_id bigint CONSTRAINT widget_institution_exists REFERENCES institutions,
+    connection_id bigint,
+    status_code int,
+    message text NOT NULL DEFAULT '',
+    visit text NOT NULL DEFAULT '',
+    visit_until timestamptz,
+    work_token uuid,
+    work_until timestamptz,
+    tries int NOT NULL DEFAULT 0,
+    redirect_uri text NOT NULL DEFAULT '',
+    has_webhook boolean NOT NULL DEFAULT false,
+    requested_by text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz NOT NULL,
+    opened_at timestamptz,
+    seen_at timestamptz,
+    ended_at timestamptz,
+    outcome text NOT NULL DEFAULT '',
+    version int NOT NULL DEFAULT 1,
+    CONSTRAINT widget_sessions_pk PRIMARY KEY (customer_id, id),
+    CONSTRAINT widget_client_exists FOREIGN KEY (customer_id, client_id) REFERENCES clients,
+    CONSTRAINT widget_connection_exists FOREIGN KEY (customer_id, connection_id) REFERENCES connections,
+    CONSTRAINT widget_fix_names_its_connection CHECK (kind <> 'fix' OR connection_id IS NOT NULL),
+    CONSTRAINT widget_visit_is_sealed_and_ends CHECK (
+        (visit = '' OR visit LIKE 'sealed:%') AND (visit = '') = (visit_until IS NULL)),
+    CONSTRAINT widget_work_has_token_and_end CHECK ((work_token IS NULL) = (work_until IS NULL)),
+    CONSTRAINT widget_ended_holds_nothing CHECK (ended_at IS NULL OR (visit = '' AND work_token IS NULL)),
+    CONSTRAINT widget_ended_says_how CHECK ((ended_at IS NULL) = (outcome = '')),
+    CONSTRAINT widget_asked_by_somebody CHECK (requested_by ~ '^(user|key):.')
+);
+CREATE INDEX IF NOT EXISTS widget_sessions_open ON widget_sessions (expires_at) WHERE ended_at IS NULL;
+CREATE INDEX IF NOT EXISTS widget_sessions_ended ON widget_sessions (ended_at) WHERE ended_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS widget_sessions_by_client ON widget_sessions (customer_id, client_id);
+COMMENT ON TABLE widget_sessions IS
+    'One opening of the widget. Its address is signed and opens once; step is the page that it shows. visit is what the
+     aggregator needs to go on (sealed: the session there, what it asked or offered, the form filled in), for some minutes and never past the
+     end; work is a call under way, held by its token until work_until. has_webhook: an endpoint hears of it, until some days after.';
+
+CREATE TABLE IF NOT EXISTS support_cases (
+    customer_id bigint NOT NULL,
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    client_id bigint NOT NULL,
+    connection_id bigint NOT NULL,
+    state case_state NOT NULL DEFAULT 'open',
+    status_code int,
+    reason text NOT NULL,
+    tried jsonb NOT NULL DEFAULT '[]',
+    facts jsonb NOT NULL DEFAULT '{}',
+    telephone text NOT NULL DEFAULT '',
+    convenient_time text NOT NULL DEFAULT '',
+    note text NOT NULL DEFAULT '',
+    opened_by text NOT NULL,
+    notify_email text NOT NULL DEFAULT '',
+    opened_at timestamptz NOT NULL DEFAULT now(),
+    closed_at timestamptz,
+    closed_by text NOT NULL DEFAULT '',
+    closing_note text NOT NULL DEFAULT '',
+    version int NOT NULL DEFAULT 1,
+    CONSTRAINT support_cases_pk PRIMARY KEY (customer_id, id),
+    CONSTRAINT case_connection_exists FOREIGN KEY (customer_id, connection_id) REFERENCES connections,
+    CONSTRAINT case_closed_has_time CHECK ((state = 'closed') = (closed_at IS NOT NULL)),
+    CONSTRAINT case_opened_by_somebody CHECK (opened_by ~ '^(user|key|client):.')
+);
+CREATE UNIQUE INDEX IF NOT EXISTS case_is_open_once ON support_cases (customer_id, connection_id) WHERE state = 'open';
+CREATE INDEX IF NOT EXISTS support_cases_by_client ON support_cases (customer_id, client_id, id);
+COMMENT ON TABLE support_cases IS
+    'What guided repair could not mend: the reason in words, what was tried, how to reach the person. At most one open one for a
+     connection. Whoever opened it hears of it at notify_email, "" where nowhere.';
+
+CREATE TABLE IF NOT EXISTS case_actions (
+    customer_id bigint NOT NULL,
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    case_id bigint NOT NULL,
+    owner case_owner NOT NULL,
+    text text NOT NULL,
+    created_by text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    done_by text NOT NULL DEFAULT '',
+    done_at timestamptz,
+    CONSTRAINT case_actions_pk PRIMARY KEY (customer_id, id),
+    CONSTRAINT action_case_exists FOREIGN KEY (customer_id, case_id) REFERENCES support_cases ON DELETE CASCADE,
+    CONSTRAINT action_done_by_somebody CHECK ((done_at IS NULL) = (done_by = ''))
+);
+CREATE INDEX IF NOT EXISTS case_actions_by_case ON case_actions (customer_id, case_id, id);
+COMMENT ON TABLE case_actions IS 'What is to be done about a case, and by whom: the firm, the client, or support.';
+
+CREATE TABLE IF NOT EXISTS mails (
+    customer_id bigint NOT NULL CONSTRAINT mail_customer_exists REFERENCES customers,
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    client_id bigint,
+    recipient text NOT NULL,
+    subject text NOT NULL,
+    body text NOT NULL,
+    state mail_state NOT NULL DEFAULT 'waiting',
+    tries int NOT NULL DEFAULT 0,
+    reason text NOT NULL DEFAULT '',
+    due_at timestamptz NOT NULL DEFAULT now(),
+    lease_token uuid,
+    lease_until timestamptz,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    finished_at timestamptz,
+    CONSTRAINT mails_pk PRIMARY KEY (customer_id, id),
+    CONSTRAINT mail_client_exists FOREIGN KEY (customer_id, client_id) REFERENCES clients,
+    CONSTRAINT mail_final_has_time CHECK ((state = 'waiting') = (finished_at IS NULL)),
+    CONSTRAINT mail_lease_has_token_and_end CHECK ((lease_token IS NULL) = (lease_until IS NULL))
+);
+CREATE INDEX IF NOT EXISTS mails_due ON mails (due_at, customer_id, id) WHERE state = 'waiting';
+CREATE INDEX IF NOT EXISTS mails_by_client ON mails (customer_id, client_id) WHERE client_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS mails_by_end ON mails (finished_at) WHERE finished_at IS NOT NULL;
+COMMENT ON TABLE mails IS
+    'E-mail to a firm or a client, committed with what it tells of, and sent by the worker. It names a bank and the next step,
+     never amounts or numbers.';
+
 -- ------------------------------------------------------------------------------ the API's own records
 
 CREATE TABLE IF NOT EXISTS idempotency_keys (
@@ -875,6 +1055,7 @@ CREATE TABLE IF NOT EXISTS endpoints (
     jitter_percent int NOT NULL DEFAULT 0,
     retry_schedule int[],
     is_disabled_by_gone boolean NOT NULL DEFAULT false,
+    widget_session_id uuid,
     previous_secret text,
     previous_signing_key text,
     previous_public_key text,
@@ -905,7 +1086,8 @@ COMMENT ON TABLE endpoints IS
     'Subscribers'' URLs. secret and signing_key are sealed (bankfeed/sealing.py), as are the headers that a subscriber asks for;
      the previous ones sign too until their end. client_ids, account_ids and institution_ids bound what it hears of, NULL is all.
      slots is how many attempts run at once; retry_schedule is in seconds after the first attempt, NULL is the documented one.
-     A deleted one stays as a row, because its deliveries name it.';
+     A deleted one stays as a row, because its deliveries name it. widget_session_id: it is one opening''s, ends soon after that, and is
+     listed nowhere.';
 
 CREATE TABLE IF NOT EXISTS endpoint_health (
     customer_id bigint NOT NULL,
@@ -1722,6 +1904,9 @@ BEGIN
 
     -- What is left is a handful of rows; what the aggregator has not said to be gone is still to be told.
     DELETE FROM ledger_accounts WHERE customer_id = wanted_customer AND client_id = wanted_client;
+    DELETE FROM mails WHERE customer_id = wanted_customer AND client_id = wanted_client;
+    DELETE FROM support_cases WHERE customer_id = wanted_customer AND client_id = wanted_client;
+    DELETE FROM widget_sessions WHERE customer_id = wanted_customer AND client_id = wanted_client;
     DELETE FROM accounts WHERE customer_id = wanted_customer AND client_id = wanted_client;
     DELETE FROM bank_refreshes WHERE customer_id = wanted_customer AND client_id = wanted_client;
     DELETE FROM connections WHERE customer_id = wanted_customer AND client_id = wanted_client;
@@ -1763,7 +1948,7 @@ BEGIN
         'accounts', 'pulls', 'transactions', 'transaction_aliases', 'acts', 'transaction_changes', 'doubts',
         'ledger_accounts', 'ledger_entries', 'ledger_lines', 'review_items', 'inbox', 'events', 'endpoints',
         'endpoint_health', 'deliveries', 'delivery_queue', 'attempts', 'api_keys', 'bank_refreshes', 'removals', 'idempotency_keys',
-        'audit_log'
+        'audit_log', 'connection_history', 'widget_sessions', 'support_cases', 'case_actions', 'mails'
     ] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', tenant_table);
         EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', tenant_table);
@@ -1778,7 +1963,7 @@ BEGIN
     -- What bankfeed_queue may touch of these is bounded by the column grants below.
     FOREACH tenant_table IN ARRAY ARRAY[
         'customers', 'sources', 'clients', 'enrolments', 'connections', 'accounts', 'inbox', 'delivery_queue',
-        'bank_refreshes', 'removals', 'endpoint_health'
+        'bank_refreshes', 'removals', 'endpoint_health', 'widget_sessions', 'mails'
     ] LOOP
         EXECUTE format('CREATE POLICY queue_rows ON %I TO bankfeed_queue USING (true)', tenant_table);
     END LOOP;
@@ -1804,7 +1989,8 @@ BEGIN
     FOREACH tenant_table IN ARRAY ARRAY[
         'clients', 'change_counters', 'enrolments', 'connections', 'accounts', 'pulls', 'transactions',
         'transaction_aliases', 'acts', 'transaction_changes', 'doubts', 'ledger_accounts', 'ledger_entries',
-        'ledger_lines', 'review_items', 'events', 'deliveries', 'attempts', 'bank_refreshes', 'removals'
+        'ledger_lines', 'review_items', 'events', 'deliveries', 'attempts', 'bank_refreshes', 'removals', 'connection_history',
+        'widget_sessions', 'support_cases', 'case_actions', 'mails'
     ] LOOP
         EXECUTE format(
             'CREATE POLICY erased_rows ON %I TO CURRENT_USER '
@@ -1818,7 +2004,9 @@ GRANT SELECT ON schema_version TO bankfeed_app, bankfeed_queue;
 GRANT SELECT, INSERT, UPDATE ON
     customers, users, clients, change_counters, enrolments, connections, accounts, pulls, transactions, transaction_aliases,
     doubts, ledger_accounts, ledger_entries, ledger_lines, review_items, endpoints, endpoint_health, deliveries, api_keys,
-    bank_refreshes, removals, idempotency_keys TO bankfeed_app;
+    bank_refreshes, removals, idempotency_keys, widget_sessions, support_cases, case_actions, mails, institution_notices
+    TO bankfeed_app;
+GRANT SELECT, INSERT ON connection_history TO bankfeed_app;
 GRANT DELETE ON users, ledger_lines, idempotency_keys TO bankfeed_app;
 GRANT SELECT, INSERT ON events, attempts, acts, transaction_changes, audit_log TO bankfeed_app;
 GRANT UPDATE (account_id, undone_by) ON acts TO bankfeed_app;
@@ -1830,20 +2018,25 @@ GRANT SELECT ON sources, inbox TO bankfeed_app;
 GRANT SELECT, INSERT, UPDATE ON institutions TO bankfeed_app;
 GRANT SELECT ON institution_health TO bankfeed_app;
 
-GRANT SELECT (id) ON customers TO bankfeed_queue;
-GRANT SELECT (customer_id, id, locked_at, erase_at, erased_at) ON clients TO bankfeed_queue;
+GRANT SELECT (id, notify_hours, notify_clients_hours, notified_at) ON customers TO bankfeed_queue;
+GRANT SELECT (customer_id, id, locked_at, deleted_at, erase_at, erased_at, notified_at) ON clients TO bankfeed_queue;
+GRANT SELECT (customer_id, id, expires_at, visit_until, seen_at, opened_at, ended_at, has_webhook), DELETE
+    ON widget_sessions TO bankfeed_queue;
+GRANT SELECT (customer_id, id, state, tries, due_at, lease_token, lease_until, finished_at), DELETE,
+      UPDATE (due_at, lease_token, lease_until) ON mails TO bankfeed_queue;
 GRANT SELECT, INSERT, UPDATE, DELETE ON sign_in_failures TO bankfeed_queue;
 GRANT SELECT (customer_id, id, connection_id, kind, state, tries, due_at, lease_token, lease_until, finished_at),
       UPDATE (due_at, lease_token, lease_until) ON bank_refreshes TO bankfeed_queue;
 GRANT SELECT (customer_id, id, source_id, kind, state, tries, due_at, lease_token, lease_until, finished_at),
       UPDATE (due_at, lease_token, lease_until) ON removals TO bankfeed_queue;
-GRANT SELECT (id, customer_id, slug, connector, bound_to) ON sources TO bankfeed_queue;
+GRANT SELECT (id, customer_id, slug, connector, dialect, bound_to) ON sources TO bankfeed_queue;
 GRANT SELECT ON enrolments TO bankfeed_queue;
 GRANT SELECT (customer_id, id, client_id, source_id, institution_id, aggregator_login_id, state, requested, claimed, handled,
-              failures, due_at, next_update_at, lease_token, lease_until, last_refresh_at, deleted_at)
+              failures, due_at, next_update_at, lease_token, lease_until, last_refresh_at, broken_since, deleted_at)
     ON connections TO bankfeed_queue;
 GRANT UPDATE (requested, claimed, due_at, next_update_at, lease_token, lease_until, repair_hinted_at) ON connections TO bankfeed_queue;
 GRANT SELECT (id, time_zone) ON institutions TO bankfeed_queue;
+GRANT SELECT, UPDATE (told_customer_id, told_connection_id, finished_at) ON institution_notices TO bankfeed_queue;
 GRANT SELECT, INSERT, UPDATE ON institution_health TO bankfeed_queue;
 GRANT SELECT (customer_id, id, connection_id, source_id, aggregator_id, state, adopted_into, deleted_at),
       UPDATE (delete_hinted_at)

@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from bankfeed import __version__
+from bankfeed.cli_banks import accounts, institutions
+from bankfeed.cli_cases import cases
 from bankfeed.cli_webhooks import deliveries, endpoints, replay_events
 from bankfeed.cli_words import MOST_ID, Commands, Whole
 from bankfeed.errors import BankfeedError, SettingsError
@@ -274,7 +276,7 @@ def schema(url: str | None) -> None:
     click.echo(run_schema(url))
 
 
-for command in (endpoints, deliveries, replay_events):
+for command in (institutions, accounts, cases, endpoints, deliveries, replay_events):
     commands.add_command(command)
 
 

@@ -21,6 +21,7 @@ from bankfeed.db.client import find_client_by_username, insert_client, upsert_en
 from bankfeed.db.connection import ConnectionLine, list_connection_lines
 from bankfeed.db.customer import insert_customer
 from bankfeed.db.endpoint import find_endpoint_by_description, lock_endpoint, update_subscription
+from bankfeed.db.notification import Wishes, update_wishes
 from bankfeed.db.user import find_user, insert_user
 from bankfeed.door import send
 from bankfeed.endpoints import NewEndpoint, add_endpoint, rotate
@@ -141,6 +142,7 @@ async def _make_customer(database: Database, password: str) -> tuple[CustomerId,
             return user.customer_id, user.password_hash is not None and _is_password(user.password_hash, password)
         customer_id = await insert_customer(conn, name=FIRM, shadow_policy="show")
         await insert_user(conn, customer_id, email=EMAIL, password_hash=PasswordHasher().hash(password))
+        await update_wishes(conn, customer_id, Wishes(email=EMAIL, every_hours=1, clients_every_hours=None))
     return customer_id, True
 
 

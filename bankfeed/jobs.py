@@ -32,6 +32,7 @@ class Wake(StrEnum):
     DELIVER = "deliver"
     BANK_REFRESH = "bank_refresh"
     REMOVE = "remove"
+    MAIL = "mail"
 
 
 def serialize(job: Any) -> bytes:

@@ -39,6 +39,11 @@ REFRESH_SECONDS = Histogram(
 REFRESH_COALESCED = Counter(
     "bankfeed_refresh_coalesced_total", "Requests for a refresh that an earlier one will serve."
 )
+REPAIR_SECONDS = Histogram(
+    "bankfeed_connection_repair_seconds",
+    "Time from a connection's break to its repair; its count is that of the repairs.",
+    buckets=(60, 300, 900, 3600, 21_600, 86_400, 259_200, 604_800, 2_592_000),
+)
 CONNECTIONS_DUE = Gauge("bankfeed_connections_due", "Connections that wait for a refresh.")
 CONNECTIONS_OLDEST = Gauge(
     "bankfeed_connections_oldest_due_age_seconds", "How long the connection that is due the longest has been due."
@@ -55,6 +60,10 @@ INSTITUTION_LISTINGS = Counter(
     "bankfeed_institution_listings_total",
     "Times that an aggregator's list of institutions was read, by outcome (whole, partial, failed).",
     ("outcome",),
+)
+NOTICES_TOLD = Counter(
+    "bankfeed_institution_notices_told_total",
+    "Connections whose customers were told that their institution is out of order, migrates, or is back.",
 )
 TRANSACTIONS = Counter(
     "bankfeed_transactions_total", "Changes of transactions that were committed, by kind.", ("change",)
@@ -80,6 +89,9 @@ DELIVERY_ATTEMPT = Histogram(
 )
 REMOVALS = Counter(
     "bankfeed_removals_total", "Tries to delete something at the aggregator, by what and outcome.", ("kind", "outcome")
+)
+MAILS = Counter(
+    "bankfeed_mails_total", "Tries to send an e-mail, by outcome (sent, later, failed, lost).", ("outcome",)
 )
 ERASED_ROWS = Counter("bankfeed_erased_rows_total", "Rows of deleted clients that were erased, with what hung on them.")
 UNOPENED_SECRETS = Counter(

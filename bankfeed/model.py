@@ -33,6 +33,9 @@ class EventType(StrEnum):
     CONNECTION_BROKEN = "connectionBroken"
     CONNECTION_REPAIRED = "connectionRepaired"
     ENDPOINT_DISABLED = "endpointDisabled"
+    INSTITUTION_NOTICE = "institutionNotice"
+    WIDGET_ENDED = "widgetEnded"
+    CASE_CHANGED = "caseChanged"
 
 
 DOCUMENTED_EVENTS: Final = tuple(EventType)[:4]
@@ -63,7 +66,7 @@ class ListedInstitution:
     """One institution as the aggregator lists it.
 
     `time_zone` is an IANA name, None where unknown. `status` is the aggregator's word; "online" is one that works.
-    `is_sandbox` is a pretend bank.
+    `is_sandbox` is a pretend bank. `migrates_until` is the day until which its logins have to be signed in to again.
     """
 
     ref: str
@@ -78,6 +81,7 @@ class ListedInstitution:
     status: str = "online"
     is_oauth: bool = False
     is_sandbox: bool = False
+    migrates_until: date | None = None
 
 
 class TransactionState(StrEnum):

@@ -1,7 +1,7 @@
 """Outbound events: the documented body, made once, so that every try sends the same bytes, committed with what it tells of."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Final
 from uuid import uuid4
@@ -38,13 +38,14 @@ class News:
     """What there is to tell of accounts of one connection.
 
     `counts` is what the pull or the act behind it did to their rows, none where it is about no rows. `standing` is how
-    the connection stands, where that is the news; None where it is not.
+    the connection stands, where that is the news; None where it is not. `extra` is what the payload says besides.
     """
 
     event_type: EventType
-    accounts: tuple[AccountId, ...]
+    accounts: tuple[AccountId, ...] = ()
     counts: TransactionCounts = _NO_ROWS
     standing: Standing | None = None
+    extra: Mapping[str, object] = field(default_factory=dict)
 
 
 async def tell(
@@ -65,30 +66,17 @@ async def tell(
         return 0
     counter = await get_counter_before(conn, customer_id, client_id)
     events = [
-        make_event(
-            each.event_type,
-            each.accounts,
-            client_id=client_id,
-            connection_id=connection_id,
-            at=at,
-            counts=each.counts,
-            standing=each.standing,
-            counter=counter,
-        )
-        for each in news
+        make_event(each, client_id=client_id, connection_id=connection_id, at=at, counter=counter) for each in news
     ]
     return await insert_events(conn, customer_id, events)
 
 
 def make_event(
-    event_type: EventType,
-    accounts: Sequence[AccountId],
+    news: News,
     *,
     client_id: ClientId,
     connection_id: ConnectionId,
     at: datetime,
-    counts: TransactionCounts = _NO_ROWS,
-    standing: Standing | None = None,
     counter: ChangeCounter = FROM_THE_BEGINNING,
 ) -> OutboundEvent:
     """Make an event about accounts of one connection.
@@ -97,10 +85,11 @@ def make_event(
     milliseconds) and payload with our account ids; bankAccountId is our connection. Ours are how many transactions the
     change was about, and a cursor of the feed of changes, which stands at `counter`.
     """
-    payload = _make_payload(accounts, client_id, connection_id, counts, counter)
-    if standing is not None:
-        payload |= _describe(standing)
-    return _make(event_type, payload, accounts, client_id=client_id, connection_id=connection_id, at=at)
+    payload = _make_payload(news.accounts, client_id, connection_id, news.counts, counter)
+    if news.standing is not None:
+        payload |= _describe(news.standing)
+    payload |= news.extra
+    return _make(news.event_type, payload, news.accounts, client_id=client_id, connection_id=connection_id, at=at)
 
 
 def make_disabled_event(endpoint_id: EndpointId, *, reason: str, at: datetime) -> OutboundEvent:
@@ -119,12 +108,30 @@ def make_test_event(event_type: EventType, *, at: datetime) -> OutboundEvent:
     else:
         payload = _make_payload((), _NO_CLIENT, _NO_CONNECTION, _NO_ROWS, FROM_THE_BEGINNING)
         payload |= _describe(_TEST_STANDINGS[event_type]) if event_type in _TEST_STANDINGS else {}
+        payload |= _TEST_EXTRAS.get(event_type, {})
     return _make(event_type, payload, at=at, is_test=True)
 
 
 _TEST_STANDINGS: Final = {
     EventType.CONNECTION_BROKEN: Standing("needs_person", 103),
     EventType.CONNECTION_REPAIRED: Standing("active", 0),
+}
+
+_TEST_EXTRAS: Final[Mapping[EventType, Mapping[str, object]]] = {
+    EventType.INSTITUTION_NOTICE: {
+        "institutionId": NOBODY,
+        "institutionName": "a test",
+        "institutionStatus": "migrating",
+        "signInAgainUntil": "2026-01-31",
+    },
+    EventType.WIDGET_ENDED: {
+        "widgetSessionId": "",
+        "kind": "add",
+        "outcome": "linked",
+        "institutionId": NOBODY,
+        "statusCode": 0,
+    },
+    EventType.CASE_CHANGED: {"caseId": NOBODY, "caseState": "open", "openActions": 1},
 }
 
 

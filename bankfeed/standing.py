@@ -4,16 +4,17 @@ from collections.abc import Sequence
 
 from bankfeed.aggregators import ListedAccount
 from bankfeed.errors import AggregatorError
-from bankfeed.health import MEANINGS, RUNNING, Actor, Meaning, Standing, read_code
+from bankfeed.health import RUNNING, Actor, Meaning, Standing, read_code
 
-__all__ = ["Standing", "is_bank_well", "is_outage", "read_standing", "standing_of"]
+__all__ = ["Standing", "is_answer", "is_bank_well", "is_outage", "read_standing", "standing_of"]
 
 
 def read_standing(listed: Sequence[ListedAccount]) -> Standing:
-    """Say how a connection stands: by what most needs somebody.
+    """Say how a connection stands: by what most needs somebody. Its accounts share that, because they share the login.
 
-    A person first, then what is waited out, then health. Accounts that are closed at the bank, or not aggregated yet,
-    speak for the connection only where no other one does. No account at all says nothing yet.
+    A person first, and of such codes one that the repair mends; then what is waited out, then health. Accounts that are
+    closed at the bank, or not aggregated yet, speak for the connection only where no other one does. No account at all says
+    nothing yet. The order of the accounts plays no part.
     """
     codes = [each.status_code for each in listed] or [None]
     return min((standing_of(code) for code in codes), key=_urgency)
@@ -27,10 +28,18 @@ def standing_of(code: int | None) -> Standing:
 def is_outage(error: AggregatorError) -> bool:
     """Tell whether an error is the institution's, or of the aggregator's way to it: others there would meet it too.
 
-    No answer at all is one; so is a listed code that is theirs and passes. A code that is not listed says nothing, and what
-    a person, or we, have to mend is none.
+    No answer at all is one; so is a listed code that is theirs and passes. A code that nobody explains says nothing, and
+    what a person, or we, have to mend is none.
     """
     return error.is_retryable if error.code is None else _is_out(error.code)
+
+
+def is_answer(error: AggregatorError) -> bool:
+    """Tell whether an error is how the login stands, so that asking again soon brings the same: a code that is no outage.
+
+    It is as good as a list of accounts that all have it. A person, or we, have to see to it; or nobody knows what it means.
+    """
+    return bool(error.code) and error.code not in RUNNING and not is_outage(error)
 
 
 def is_bank_well(listed: Sequence[ListedAccount]) -> bool | None:
@@ -45,8 +54,8 @@ def is_bank_well(listed: Sequence[ListedAccount]) -> bool | None:
 
 
 def _is_out(code: int) -> bool:
-    meaning = MEANINGS.get(code)
-    if meaning is None or code in RUNNING:
+    meaning = read_code(code)
+    if meaning.is_unexplained or code in RUNNING:
         return False
     return meaning.is_retryable and meaning.actor in (Actor.INSTITUTION, Actor.AGGREGATOR)
 
@@ -56,6 +65,9 @@ def _state(meaning: Meaning) -> str:
     return "unsupported" if meaning.state in ("closed", "unsupported") else meaning.state.value
 
 
-def _urgency(standing: Standing) -> int:
+def _urgency(standing: Standing) -> tuple[int, bool, int]:
     order = ("needs_person", "waiting", "active", "unsupported")
-    return order.index(standing.state) if standing.status_code is not None else len(order) - 1
+    code = standing.status_code
+    if code is None:
+        return len(order) - 1, False, 0
+    return order.index(standing.state), not read_code(code).is_fixable, code

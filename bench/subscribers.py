@@ -22,7 +22,7 @@ from bankfeed.db.schema import make_partitions
 from bankfeed.endpoints import NewEndpoint, add_endpoint
 from bankfeed.jobs import Wake, Waker, open_redis
 from bankfeed.model import AccountId, ClientId, ConnectionId, CustomerId, EndpointId, EventType
-from bankfeed.outbox import make_event
+from bankfeed.outbox import News, make_event
 from bench.feed import cpu_s
 from bench.ground import HOST, Ground, Urls, fresh_database, running
 from bench.ingress import free_port
@@ -46,8 +46,7 @@ class Target:
         """Make an event of its client."""
         number = self.number
         return make_event(
-            EventType.TRANSACTIONS_REFRESHED,
-            (AccountId(number),),
+            News(event_type=EventType.TRANSACTIONS_REFRESHED, accounts=(AccountId(number),)),
             client_id=ClientId(number),
             connection_id=ConnectionId(number),
             at=datetime.now(UTC),

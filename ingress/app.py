@@ -6,6 +6,8 @@ from typing import Final
 
 from aiohttp import web
 
+from bankfeed.aggregators.finicity import Finicity
+from bankfeed.connectors import make_connectors
 from bankfeed.db import Database
 from bankfeed.jobs import Waker, open_redis
 from bankfeed.logs import get_logger
@@ -18,6 +20,7 @@ from ingress.intake import Intake
 from ingress.passwords import Passwords
 from ingress.sources import Sources
 from ingress.webhooks import Webhooks
+from ingress.widget import Parts, Widget
 
 FINISH_S: Final = 5.0  # what one look-up and one commit may take
 LINGER_S: Final = 0.3  # in which senders that keep a connection busy use it once more, and are asked to close it
@@ -36,16 +39,19 @@ class Ingress:
         self.console = Console(settings, self.passwords)
         self.catalogue = Catalogue(settings)
         self.api = Api(settings)
+        self.widget = Widget(settings)
         self.app = web.Application(client_max_size=settings.body_bytes)
         add_probes(self.app, self.readiness)
         self.webhooks.add_routes(self.app)
         self.console.add_routes(self.app)
         self.api.add_routes(self.app)
+        self.widget.add_routes(self.app)
         self._runner: web.AppRunner | None = None
         self._database: Database | None = None
         self._waker: Waker | None = None
         self._intake: Intake | None = None
         self._committing: asyncio.Task[None] | None = None
+        self._connectors: dict[str, Finicity] = {}
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises SettingsError where the port is taken or a setting cannot be used."""
@@ -74,9 +80,13 @@ class Ingress:
         self._intake = Intake(database, self._waker, most_waiting=self.settings.waiting_events)
         self._committing = asyncio.create_task(self._intake.run(), name="group commit")
         self.webhooks.open(Sources(database), self._intake)
-        self.console.open(database)
+        self.console.open(database, self._waker)
         self.catalogue.open(database)
         self.api.open(database, self._waker, self.passwords, self.catalogue)
+        self._connectors = make_connectors(self.settings)
+        self.widget.open(
+            Parts(database=database, waker=self._waker, catalogue=self.catalogue, connectors=self._connectors)
+        )
         self.readiness.is_started = True
         get_logger().info("ingress.ready", host=self.settings.host, port=self.settings.port)
 
@@ -89,6 +99,9 @@ class Ingress:
             await self._finish(self._runner, self._intake)
         if self._runner is not None:
             await self._runner.cleanup()
+        await self.widget.close(limit_s=CANCEL_S)
+        for connector in self._connectors.values():
+            await connector.close()
         await self.webhooks.close()
         await self.catalogue.close()
         if self._waker is not None:

@@ -26,3 +26,12 @@ def _is_address(text: str) -> bool:
 
 def _is_among(text: str, networks: tuple[Network, ...]) -> bool:
     return _is_address(text) and any(ip_address(text) in network for network in networks)
+
+
+def find_base(request: web.Request, trusted: tuple[Network, ...]) -> str:
+    """Return how the caller reached us, as scheme and host; a trusted proxy says how it was reached itself."""
+    scheme, host = request.scheme, request.host
+    if _is_among(request.remote or "", trusted):
+        scheme = request.headers.get("X-Forwarded-Proto", scheme).strip().lower()
+        host = request.headers.get("X-Forwarded-Host", host).strip()
+    return f"{'https' if scheme == 'https' else 'http'}://{host}"

@@ -115,6 +115,7 @@ class FinbankProcess:
             "BANKFEED_FINICITY_PARTNER_ID": PARTNER_ID,
             "BANKFEED_FINICITY_PARTNER_SECRET": PARTNER_SECRET,
             "BANKFEED_FINICITY_APP_KEY": APP_KEY,
+            "BANKFEED_FINICITY_WIDGET": "own",
         }
 
     async def control(self, method: str, path: str, **body: Any) -> Any:

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 
 from aiohttp import web
 
-from bankfeed.aggregators.finicity import CardSign, Finicity, FinicityConfig
+from bankfeed.connectors import make_connectors
 from bankfeed.jobs import Wake, Waker, open_redis
 from bankfeed.logs import get_logger
 from bankfeed.runtime import Readiness, add_probes, connect_with_patience, listen, until_stopped, wait_for_stop
@@ -14,8 +14,10 @@ from worker.bank_refresh import take_bank_refresh
 from worker.context import Context
 from worker.courier import Courier
 from worker.inbox import take_inbox
-from worker.lane import Lane, Works
+from worker.lane import Lane, Works, close_lanes
 from worker.listings import AT_ONCE
+from worker.mail import take_mail
+from worker.mail_server import MAIL_SLOTS, MailServer
 from worker.post import Post
 from worker.refresh import take_refresh
 from worker.removal import take_removal
@@ -49,7 +51,7 @@ async def main(settings: Settings) -> None:
             await until_stopped(asyncio.gather(sweeper.run(), listen_for_wakes(settings, lanes)), stop)
         finally:
             readiness.is_draining = True
-            await asyncio.gather(*(lane.close(grace_s=settings.grace_s) for lane in lanes))
+            await close_lanes(lanes, grace_s=settings.grace_s)
     get_logger().info("worker.stopped")
 
 
@@ -59,10 +61,11 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> tuple[Context, tup
     redis_url = settings.redis_url.reveal()
     waker = Waker(open_redis(redis_url) if redis_url else None)
     stack.push_async_callback(waker.close)
-    finicity = Finicity(finicity_config(settings))
-    stack.push_async_callback(finicity.close)
+    connectors = make_connectors(settings)
+    for connector in connectors.values():
+        stack.push_async_callback(connector.close)
     post = await stack.enter_async_context(Post(settings))
-    context = Context(database=database, connectors={"finicity": finicity}, waker=waker, settings=settings)
+    context = Context(database=database, connectors=connectors, waker=waker, settings=settings)
     lanes: tuple[Works, ...] = (
         Lane(Wake.INBOX, lambda: take_inbox(context), slots=INBOX_SLOTS),
         Lane(Wake.REFRESH, lambda: take_refresh(context), slots=settings.refresh_slots),
@@ -70,19 +73,10 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> tuple[Context, tup
         Courier(context, post),
         Lane(Wake.REMOVE, lambda: take_removal(context), slots=REMOVAL_SLOTS),
     )
+    if settings.smtp_url:
+        server = MailServer.from_settings(settings)
+        stack.push_async_callback(server.close)
+        lanes = (*lanes, Lane(Wake.MAIL, lambda: take_mail(context, server), slots=MAIL_SLOTS))
     for lane in lanes:
         waker.serve(Wake(lane.name), lane.start)
     return context, lanes
-
-
-def finicity_config(settings: Settings) -> FinicityConfig:
-    """Make the connector's configuration from the settings."""
-    return FinicityConfig(
-        base_url=settings.finicity_url,
-        partner_id=settings.finicity_partner_id,
-        partner_secret=settings.finicity_partner_secret.reveal(),
-        app_key=settings.finicity_app_key.reveal(),
-        customer_kind="active" if settings.finicity_customer_kind == "active" else "testing",
-        card_sign=CardSign(settings.finicity_card_sign),
-        bank_refresh_timeout_s=settings.bank_refresh_s,
-    )

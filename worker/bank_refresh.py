@@ -21,12 +21,12 @@ from bankfeed.db import bank_refresh, institution_health
 from bankfeed.db.bank_refresh import ClaimedRefresh, Errand
 from bankfeed.db.connection import EndedRefresh
 from bankfeed.errors import AggregatorError, BadAggregatorAnswer, LeaseLost, NoSuchAccount, StillAsking, Unavailable
-from bankfeed.health import MEANINGS, Actor, read_code
+from bankfeed.health import read_code
 from bankfeed.jobs import Wake
 from bankfeed.logs import get_logger
+from bankfeed.standing import read_standing
 from worker.backoff import delay_s
 from worker.context import Context
-from worker.standing import read_standing
 
 MOST_TRIES: Final = 12  # some ten minutes: a person waits
 LONGEST_WAIT_S: Final = 60
@@ -241,7 +241,7 @@ class _Asking:
                 codes.append(error.code)
             else:
                 loaded.append(account_ref)
-        worst = min(codes, key=lambda code: read_code(code).actor is not Actor.PERSON, default=0)
+        worst = min(codes, key=lambda code: not read_code(code).actor.is_person, default=0)
         return Said(code=worst, is_refused=bool(codes) and not loaded, loaded=tuple(loaded))
 
     async def _renew(self) -> None:
@@ -266,8 +266,7 @@ async def _bounded(context: Context) -> AsyncIterator[None]:
 
 def _is_answer(error: AggregatorError) -> bool:
     """Tell whether an error is what the bank said, and no trouble on the way there: a code, listed or not, of a server error."""
-    is_ours = isinstance(error, StillAsking)
-    return not is_ours and (error.code in MEANINGS or (error.code is not None and error.is_retryable))
+    return error.code is not None and not isinstance(error, StillAsking)
 
 
 def _read(listed: Sequence[ListedAccount]) -> Said:

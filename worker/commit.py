@@ -14,21 +14,22 @@ from bankfeed.aggregators import ListedAccount
 from bankfeed.bodies import count_changes
 from bankfeed.db import Connection, account, connection, doubt, pull, transaction
 from bankfeed.db.account import Locked
-from bankfeed.db.connection import EndedRefresh, Lease, RefreshTarget, Turn
+from bankfeed.db.connection import EndedRefresh, Lease, RefreshTarget, Refusal, Turn
 from bankfeed.db.history import Cause
 from bankfeed.db.plan import write_changes
 from bankfeed.failpoints import Failpoint, reach
+from bankfeed.health import read_code
 from bankfeed.jobs import Wake
 from bankfeed.logs import get_logger
 from bankfeed.model import AccountId, ClientId, EventType, Pull, PullId
 from bankfeed.outbox import News, tell
 from bankfeed.reconcile import ChangeKind, Changes, Past, Verdict, reconcile
 from bankfeed.reconcile.suspicion import CONFIRMED_AFTER
+from bankfeed.standing import Standing, standing_of
 from worker.bank_refresh import note_ended
 from worker.context import Context
 from worker.kin import Kin, ask_about, find_kin, return_to
 from worker.nightly import plan_next_update
-from worker.standing import Standing, standing_of
 
 LARGE_PLAN_ROWS = 1_000  # above this a plan is made in a thread, so that leases and probes go on
 
@@ -47,7 +48,7 @@ class Finish:
 
     `has_accounts` is whether the aggregator listed any, be it one that cannot be pulled now. `gone` are accounts that it
     says it does not have; `unconfirmed` those that an event called deleted and the aggregator did not. `retry_s` is when
-    to try again where an account failed, None where none did.
+    to try again where an account failed, None where none did. `is_refused`: the standing's code came instead of the accounts.
     """
 
     standing: Standing
@@ -56,6 +57,7 @@ class Finish:
     gone: tuple[AccountId, ...] = ()
     unconfirmed: tuple[AccountId, ...] = ()
     retry_s: int | None = None
+    is_refused: bool = False
 
 
 async def commit_pull(
@@ -75,6 +77,7 @@ async def commit_pull(
     Raises LeaseLost where another worker holds the connection now; then nothing is written.
     """
     ended: tuple[EndedRefresh, ...] = ()
+    turn: Turn | None = None
     async with context.database.tenant_in_bulk(lease.customer_id) as conn:
         clock = await connection.lock_leased(conn, lease)
         now = now or clock
@@ -99,12 +102,14 @@ async def commit_pull(
         news = _find_news(locked, changes)
         if finish is not None and changes.verdict in (Verdict.APPLIED, Verdict.HELD):
             end = replace(finish, is_all_applied=finish.is_all_applied and changes.verdict is Verdict.APPLIED)
-            news += await _write_standing(conn, lease, target, end)
+            turn, stood = await _write_standing(conn, lease, target, end)
+            news += stood
             ended = await _write_end(conn, context, lease, end)  # an account is open: it has just been pulled
         waiting = await _tell(conn, lease, target.client_id, news, at=now)
         reach(Failpoint.BEFORE_PULL)
     reach(Failpoint.AFTER_PULL)
     _count(lease, locked, reported, changes)
+    _note_repair(turn)
     note_ended(ended, "done")
     if waiting:
         context.waker.wake(Wake.DELIVER)
@@ -116,12 +121,13 @@ async def commit_finish(context: Context, lease: Lease, target: RefreshTarget, f
     async with context.database.tenant(lease.customer_id) as conn:
         now = await connection.lock_leased(conn, lease)
         await account.lock_accounts(conn, lease.customer_id, (*finish.gone, *finish.unconfirmed))
-        news = await _write_standing(conn, lease, target, finish)
+        turn, news = await _write_standing(conn, lease, target, finish)
         if finish.retry_s is None and not finish.has_accounts:
             await connection.close_connection_without_accounts(conn, lease)
         ended = await _write_end(conn, context, lease, finish)
         waiting = await _tell(conn, lease, target.client_id, news, at=now)
-    note_ended(ended, "done")
+    _note_repair(turn)
+    note_ended(ended, "failed" if finish.is_refused else "done")
     if waiting:
         context.waker.wake(Wake.DELIVER)
 
@@ -228,9 +234,11 @@ async def _tell(conn: Connection, lease: Lease, client_id: ClientId, news: Seque
     return await tell(conn, lease.customer_id, news, client_id=client_id, connection_id=lease.connection_id, at=at)
 
 
-async def _write_standing(conn: Connection, lease: Lease, target: RefreshTarget, finish: Finish) -> list[News]:
-    """Write how the connection and its accounts stand; return what there is to tell of that."""
-    news = []
+async def _write_standing(
+    conn: Connection, lease: Lease, target: RefreshTarget, finish: Finish
+) -> tuple[Turn | None, list[News]]:
+    """Write how the connection and its accounts stand; return whether it broke or was repaired, and what there is to tell."""
+    turn, news = None, []
     closed = await account.mark_closed(conn, lease.customer_id, finish.gone) if finish.gone else ()
     if closed:
         news.append(News(event_type=EventType.BANK_ACCOUNT_DELETED, accounts=closed))
@@ -252,7 +260,7 @@ async def _write_standing(conn: Connection, lease: Lease, target: RefreshTarget,
             as_of=target.started_at if finish.is_all_applied else None,
         )
         news += await _find_turn(conn, lease, turn, standing) if turn is not None else []
-    return news
+    return turn, news
 
 
 async def _find_turn(conn: Connection, lease: Lease, turn: Turn, standing: Standing) -> list[News]:
@@ -267,13 +275,21 @@ async def _find_turn(conn: Connection, lease: Lease, turn: Turn, standing: Stand
 
 
 async def _write_end(conn: Connection, context: Context, lease: Lease, finish: Finish) -> tuple[EndedRefresh, ...]:
-    """Write that the refresh is handled, or when it is tried again; return the bank refreshes that are done with it."""
+    """Write that the refresh is handled, or when it is tried again; return the bank refreshes that have ended with it."""
     if finish.retry_s is not None:
         await connection.mark_failed(conn, lease, delay_s=finish.retry_s)
         return ()
-    ended = await connection.mark_handled(conn, lease, next_update_at=plan_next_update(context, lease))
+    code = finish.standing.status_code if finish.is_refused else None
+    refusal = None if code is None else Refusal(code, read_code(code).words)
+    next_update_at = plan_next_update(context, lease)
+    ended = await connection.mark_handled(conn, lease, next_update_at=next_update_at, refusal=refusal)
     reach(Failpoint.BEFORE_FINISH)
     return ended
+
+
+def _note_repair(turn: Turn | None) -> None:
+    if turn is not None and turn.repaired_after_s is not None:
+        metrics.REPAIR_SECONDS.observe(turn.repaired_after_s)
 
 
 def _count(lease: Lease, locked: Locked, reported: Pull, changes: Changes) -> None:

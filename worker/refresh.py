@@ -21,17 +21,17 @@ from bankfeed.db.account import AccountState
 from bankfeed.db.connection import Lease, RefreshTarget
 from bankfeed.errors import AggregatorError, LeaseLost, NoSuchAccount, NotFound, RefusedData, Unavailable
 from bankfeed.failpoints import Failpoint, reach
-from bankfeed.health import ESCALATED_AFTER, MEANINGS
+from bankfeed.health import ESCALATED_AFTER, read_code
 from bankfeed.logs import get_logger
 from bankfeed.model import AccountId, Pull
 from bankfeed.reconcile import Verdict
+from bankfeed.standing import Standing, is_answer, is_bank_well, is_outage, read_standing, standing_of
 from worker.backoff import delay_s
 from worker.commit import Finish, commit_failure, commit_finish, commit_pull
 from worker.context import Context
 from worker.institutions import find_refusal, learn, note_refusal
 from worker.lease import kept
 from worker.nightly import note_bank
-from worker.standing import Standing, is_bank_well, is_outage, read_standing
 
 BANK_CHANGES_DAYS = 15  # how far back an institution changes what it listed, as Finicity documents it
 HISTORY_DAYS = 730  # what an aggregator loads of a bank's records when a person asks it to: 24 months
@@ -109,9 +109,8 @@ async def _refresh_leased(context: Context, lease: Lease) -> tuple[str, str]:
 
 
 async def _note_failure(context: Context, lease: Lease, error: AggregatorError) -> None:
-    """Keep the work due, after a delay; an aggregation code says how the connection stands, an API's code does not."""
-    code = error.code if error.code in MEANINGS else None
-    await commit_failure(context, lease, code, delay_s=delay_s(lease.failures + 1))
+    """Keep the work due, after a delay, and the aggregation code where one came: it says how the connection stands."""
+    await commit_failure(context, lease, error.code or None, delay_s=delay_s(lease.failures + 1))
 
 
 async def _give_back(context: Context, lease: Lease, *, delay_s: float) -> None:
@@ -156,6 +155,23 @@ class _Refresh:
     is_bank_well: bool | None = None
 
     async def run(self) -> None:
+        """Refresh. Raises AggregatorError where asking again soon may help, LeaseLost and Unavailable."""
+        try:
+            await self._take_listed()
+        except AggregatorError as error:
+            if not is_answer(error):
+                raise
+            await self._take_answer(error)
+
+    async def _take_answer(self, error: AggregatorError) -> None:
+        """Take a code that came inside an error as if every account had it: all is kept, and the next cycle tries again."""
+        self.failures.append(str(error))
+        standing = standing_of(error.code)  # that there are no accounts it does not say
+        finish = Finish(standing=standing, is_all_applied=False, has_accounts=True, is_refused=True)
+        await commit_finish(self.context, self.lease, self.target, finish)
+        self._escalate(error.code)
+
+    async def _take_listed(self) -> None:
         listed = self._without_deleted(await self._list())
         self.is_bank_well = is_bank_well(listed)
         gone = await self._ask_about_hinted(listed)
@@ -166,13 +182,13 @@ class _Refresh:
             await self._take(each, time_zone, beside=listed, finish=self._finish(listed, gone) if is_last else None)
         if not self.is_finished:
             await commit_finish(self.context, self.lease, self.target, self._finish(listed, gone))
-        self._escalate(listed)
+        if not self.failures:
+            self._escalate(read_standing(listed).status_code)
 
-    def _escalate(self, listed: Sequence[ListedAccount]) -> None:
-        """Tell whoever reads the log of a code that nobody lists, when it has come so often that it will not pass by itself."""
-        code = read_standing(listed).status_code
+    def _escalate(self, code: int | None) -> None:
+        """Tell whoever reads the log of a code that nobody explains, when it has come so often that it will not pass by itself."""
         repeats = 1 + (self.target.code_repeats if code == self.target.status_code else 0)
-        if code is not None and code not in MEANINGS and repeats == ESCALATED_AFTER and not self.failures:
+        if read_code(code).is_unexplained and repeats == ESCALATED_AFTER:
             get_logger().warning(
                 "connection.unexplained", connection_id=self.lease.connection_id, code=code, refreshes=repeats
             )

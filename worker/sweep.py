@@ -6,13 +6,17 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from bankfeed import metrics
-from bankfeed.db import arrival, connection, delivery, inbox, institution_health, schema
+from bankfeed.db import arrival, connection, delivery, inbox, institution_health, mail, schema, widget
 from bankfeed.errors import Unavailable
+from bankfeed.jobs import Wake
 from bankfeed.logs import get_logger
+from bankfeed.widgets import end_left
 from worker.context import Context
 from worker.erasure import erase_clients
 from worker.institutions import Listing
 from worker.lane import Works
+from worker.notices import tell_notices
+from worker.notify import tell_everybody
 
 RECEIVED_DAYS = 14
 BATCH_ROWS = 1_000
@@ -20,11 +24,15 @@ WEEKS_AHEAD = 8
 HOUSEKEEPING_S = 3600
 OVERDUE_S = 60
 ERASURE_S = 300
+NOTICES_S = 60
+NOTIFY_S = 15
+WIDGETS_S = 60
+MAIL_DAYS = 30
 
 
 @dataclass(slots=True)
 class Sweeper:
-    """Drains every lane each `sweep_s`, asks for scheduled updates, erases clients, keeps house once an hour, lists institutions daily."""
+    """Drains every lane each `sweep_s`, asks for scheduled updates, erases clients, tells notices, keeps house hourly, lists institutions daily."""
 
     context: Context
     lanes: Sequence[Works]
@@ -41,6 +49,9 @@ class Sweeper:
             self._every(OVERDUE_S, self._end_overdue),
             self._every(HOUSEKEEPING_S, self._keep_house),
             self._every(ERASURE_S, self._erase),
+            self._every(NOTICES_S, self._tell_notices),
+            self._every(NOTIFY_S, self._notify),
+            self._every(WIDGETS_S, self._end_left_widgets),
             self._every(HOUSEKEEPING_S, Listing(self.context).run),
         )
 
@@ -70,7 +81,7 @@ class Sweeper:
         """Fail, batch after batch, deliveries that will not be attempted any more."""
         count = 0
         while True:
-            async with self.context.database.queue() as conn:
+            async with self.context.database.queue_statement() as conn:
                 ended = await delivery.end_overdue_deliveries(conn, limit=BATCH_ROWS)
             count += ended
             if ended < BATCH_ROWS:
@@ -80,6 +91,16 @@ class Sweeper:
 
     async def _erase(self) -> None:
         await erase_clients(self.context.database)
+
+    async def _end_left_widgets(self) -> None:
+        if await end_left(self.context.database):
+            self.context.waker.wake(Wake.DELIVER)
+
+    async def _notify(self) -> None:
+        await tell_everybody(self.context)
+
+    async def _tell_notices(self) -> None:
+        await tell_notices(self.context)
 
     async def _measure(self) -> None:
         async with self.context.database.queue() as conn:
@@ -126,5 +147,14 @@ class Sweeper:
             forgotten += count
             if count < BATCH_ROWS:
                 break
+        await self._forget_mails()
+        async with self.context.database.queue() as conn:
+            await widget.delete_old_sessions(conn, days=settings.outbox_days, limit=BATCH_ROWS)
         if made or dropped or forgotten:
             get_logger().info("house.kept", partitions_made=made, partitions_dropped=dropped, ids_forgotten=forgotten)
+
+    async def _forget_mails(self) -> None:
+        while True:
+            async with self.context.database.queue() as conn:
+                if await mail.delete_old_mails(conn, days=MAIL_DAYS, limit=BATCH_ROWS) < BATCH_ROWS:
+                    return

@@ -15,11 +15,14 @@ import msgspec
 from bankfeed.client.public_keys import fetch_public_keys
 from bankfeed.client.things import (
     BankAccount,
+    Case,
     Changes,
     Client,
     Delivery,
     Endpoint,
+    HistoryLine,
     Institution,
+    InstitutionNotice,
     Refresh,
     Session,
     SubAccount,
@@ -34,12 +37,15 @@ __all__ = [
     "BadSignature",
     "BankAccount",
     "Bankfeed",
+    "Case",
     "Changes",
     "Client",
     "Delivery",
     "Endpoint",
     "Event",
+    "HistoryLine",
     "Institution",
+    "InstitutionNotice",
     "Refresh",
     "Session",
     "SubAccount",
@@ -114,9 +120,17 @@ class Bankfeed:
         """Iterate over the institutions that a name or a URL finds, the best first."""
         return self._pages("/institutions", "institutions", Institution, search=search)
 
+    def institution_notices(self) -> AsyncIterator[InstitutionNotice]:
+        """Iterate over the institutions that are out of order or migrate, with the clients whom that concerns."""
+        return self._pages("/institutions/notices", "notices", InstitutionNotice)
+
     def bank_accounts(self, *, client_id: int | None = None) -> AsyncIterator[BankAccount]:
         """Iterate over the logins of a client, or of all."""
         return self._pages("/bank-accounts", "bankAccounts", BankAccount, clientId=client_id)
+
+    def history(self, bank_account_id: int) -> AsyncIterator[HistoryLine]:
+        """Iterate over what happened to a login, the newest first."""
+        return self._pages(f"/bank-accounts/{bank_account_id}/history", "history", HistoryLine)
 
     def sub_accounts(self, *, client_id: int | None = None) -> AsyncIterator[SubAccount]:
         """Iterate over the accounts of a client, or of all."""
@@ -135,6 +149,31 @@ class Bankfeed:
         while not refresh.is_over:
             refresh = await self._one("GET", f"/refreshes/{refresh.id}", "refresh", Refresh, query={"waitS": WAIT_S})
         return refresh
+
+    async def add_widget(self, client_id: int, *, institution_id: int | None = None, **more: Any) -> str:
+        """Return the address of a widget in which the client links a bank, or this one; `more` is redirectUri, webhook."""
+        body = {"clientId": client_id, **more}
+        if institution_id is None:
+            return str((await self.ask("POST", "/widgets/add", body=body))["widgetUrl"])
+        return str((await self.ask("POST", "/widgets/add-lite", body=body | {"institutionId": institution_id}))["widgetUrl"])
+
+    async def fix_widget(self, bank_account_id: int, **more: Any) -> str:
+        """Return the address of a widget that repairs a login."""
+        answer = await self.ask("POST", "/widgets/fix", body={"bankAccountId": bank_account_id, **more})
+        return str(answer["widgetUrl"])
+
+    def cases(self, **filters: Any) -> AsyncIterator[Case]:
+        """Iterate over support cases, newest first; filters are those of GET /cases, as on the wire."""
+        return self._pages("/cases", "cases", Case, **filters)
+
+    async def open_case(self, bank_account_id: int, telephone: str, **more: Any) -> Case:
+        """Open a support case, or get the open one; `more` is convenientTime, note, tried."""
+        body = {"bankAccountId": bank_account_id, "telephone": telephone, **more}
+        return await self._one("POST", "/cases", "case", Case, body=body)
+
+    async def close_case(self, case_id: int, note: str = "") -> Case:
+        """Close a support case."""
+        return await self._one("POST", f"/cases/{case_id}/close", "case", Case, body={"note": note})
 
     # ----------------------------------------------------------------------------------------------------- transactions
 

@@ -35,7 +35,7 @@ class Client(Thing):
 
 
 class Institution(Thing):
-    """A bank or card issuer."""
+    """A bank or card issuer. Where it migrates, its bank accounts have to be signed in to again until a day."""
 
     id: int
     name: str
@@ -43,6 +43,25 @@ class Institution(Thing):
     status: str
     is_oauth: bool
     account_types: list[str]
+    sign_in_again_until: date | None = None
+
+
+class AffectedClient(Thing):
+    """A client with bank accounts at an institution that is out of order or migrates."""
+
+    client_id: int
+    username: str
+    bank_account_ids: list[int]
+
+
+class InstitutionNotice(Thing):
+    """How an institution stands, and whom that concerns; one with many clients comes in several."""
+
+    institution_id: int
+    institution_name: str
+    status: str
+    sign_in_again_until: date | None
+    clients: list[AffectedClient]
 
 
 class BankAccount(Thing):
@@ -61,6 +80,16 @@ class BankAccount(Thing):
     next_update_at: datetime | None
     is_updating: bool
     version: int
+
+
+class HistoryLine(Thing):
+    """One thing that happened to a bank account: added, broken, needs_mfa, reconnected, refreshed or deleted."""
+
+    kind: str
+    at: datetime
+    code: int | None
+    message: str
+    time_to_repair_s: float | None
 
 
 class SubAccount(Thing):
@@ -127,6 +156,24 @@ class Refresh(Thing):
     def is_over(self) -> bool:
         """Tell whether it ended, well or not."""
         return self.state in ("done", "failed")
+
+
+class Case(Thing):
+    """A support case; `reason` says why the bank account did not work, `open_actions` counts what is still to be done."""
+
+    id: int
+    bank_account_id: int
+    client_id: int
+    institution_name: str
+    state: str
+    code: int | None
+    reason: str
+    telephone: str
+    convenient_time: str
+    opened_at: datetime
+    closed_at: datetime | None
+    open_actions: int
+    version: int
 
 
 class Endpoint(Thing):

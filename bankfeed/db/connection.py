@@ -8,6 +8,8 @@ from uuid import UUID
 from bankfeed.db.database import Connection
 from bankfeed.db.institution_health import BREAKER_FAILURES
 from bankfeed.errors import LeaseLost, NotFound
+from bankfeed.health import ConnectionState, read_code
+from bankfeed.history import find_line
 from bankfeed.model import ClientId, ConnectionId, CustomerId, SourceId
 
 
@@ -54,10 +56,19 @@ class RefreshTarget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """A connection of a client that broke just now or, where not `is_broken`, was repaired."""
+    """A connection of a client that broke just now or, where not `is_broken`, was repaired, after `repaired_after_s`."""
 
     client_id: ClientId
     is_broken: bool
+    repaired_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The code that came instead of a login's accounts, and what it says to people."""
+
+    status_code: int
+    message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,19 +109,28 @@ async def upsert_connection(
     """Add a connection for a login of the aggregator, or open the closed one again. Safe to repeat.
 
     One that a person deleted is opened only where it, or an account of it, was added after that: at `added_at`. Raises
-    NotFound otherwise, and where the client is deleted.
+    NotFound otherwise, and where the client is deleted. Its history says that it was added, each time that it is opened.
     """
     connection_id: ConnectionId | None = await conn.fetchval(
         """
         WITH client AS (
             SELECT customer_id, id FROM clients WHERE customer_id = $1 AND id = $2 AND deleted_at IS NULL FOR SHARE
+        ), old AS (
+            SELECT c.state FROM client JOIN connections c ON c.customer_id = client.customer_id
+             AND c.source_id = $3 AND c.aggregator_login_id = $4
+            FOR NO KEY UPDATE OF c
+        ), opened AS (
+            INSERT INTO connections AS c (customer_id, client_id, source_id, aggregator_login_id)
+            SELECT client.customer_id, client.id, $3, $4 FROM client LEFT JOIN old ON true
+            ON CONFLICT (customer_id, source_id, aggregator_login_id) DO UPDATE
+                SET state = CASE c.state WHEN 'closed' THEN 'active' ELSE c.state END, deleted_at = NULL
+                WHERE c.deleted_at IS NULL OR c.deleted_at < $5
+            RETURNING id, xmax = 0 AS is_new
+        ), line AS (
+            INSERT INTO connection_history (customer_id, connection_id, kind)
+            SELECT $1, opened.id, 'added' FROM opened LEFT JOIN old ON true WHERE opened.is_new OR old.state = 'closed'
         )
-        INSERT INTO connections AS c (customer_id, client_id, source_id, aggregator_login_id)
-        SELECT customer_id, id, $3, $4 FROM client
-        ON CONFLICT (customer_id, source_id, aggregator_login_id) DO UPDATE
-            SET state = CASE c.state WHEN 'closed' THEN 'active' ELSE c.state END, deleted_at = NULL
-            WHERE c.deleted_at IS NULL OR c.deleted_at < $5
-        RETURNING id
+        SELECT id FROM opened
         """,
         customer_id,
         client_id,
@@ -291,31 +311,52 @@ async def lock_leased(conn: Connection, lease: Lease) -> datetime:
 
 
 async def mark_handled(
-    conn: Connection, lease: Lease, *, next_update_at: datetime, now: datetime | None = None
+    conn: Connection,
+    lease: Lease,
+    *,
+    next_update_at: datetime,
+    refusal: Refusal | None = None,
+    now: datetime | None = None,
 ) -> tuple[EndedRefresh, ...]:
     """Finish a refresh: `claimed` is copied to `handled`, and what was asked meanwhile is due at once.
 
-    Bank refreshes whose number is handled with it are done; return these. Where nothing is asked, the next one is asked by
-    the schedule at `next_update_at`. `now` None is Postgres' clock.
+    Bank refreshes whose number is handled with it are done, or have failed with `refusal`, which is no update; return these.
+    Where nothing is asked, the next one is asked by the schedule at `next_update_at`. Its history has each refresh that a
+    person asked for, and the first of a UTC day that left it active. `now` None is Postgres' clock.
     """
     rows = await conn.fetch(
         """
-        WITH handled AS (
-            UPDATE connections SET handled = claimed, failures = 0, lease_token = NULL, lease_until = NULL,
-                due_at = coalesce($5, now()), last_refresh_at = coalesce($5, now()), next_update_at = $4,
-                code_repeats = CASE WHEN status_code <> 0 THEN code_repeats + 1 ELSE 0 END
-            WHERE customer_id = $1 AND id = $2 AND lease_token = $3 RETURNING customer_id, id, handled
+        WITH old AS (
+            SELECT id, last_refresh_at FROM connections WHERE customer_id = $1 AND id = $2 AND lease_token = $3 FOR UPDATE
+        ), handled AS (
+            UPDATE connections c SET handled = c.claimed, failures = 0, lease_token = NULL, lease_until = NULL,
+                due_at = coalesce($5, now()), next_update_at = $4,
+                last_refresh_at = CASE WHEN $6::int IS NULL THEN coalesce($5, now()) ELSE c.last_refresh_at END,
+                code_repeats = CASE WHEN c.status_code <> 0 THEN c.code_repeats + 1 ELSE 0 END
+            FROM old WHERE c.customer_id = $1 AND c.id = old.id
+            RETURNING c.id, c.handled, c.state, c.status_code, c.last_refresh_at AS at, old.last_refresh_at AS before_at
+        ), ended AS (
+            UPDATE bank_refreshes b SET finished_at = now(), lease_token = NULL, lease_until = NULL,
+                state = CASE WHEN $6::int IS NULL THEN 'done' ELSE 'failed' END::bank_refresh_state,
+                status_code = coalesce($6, b.status_code), message = coalesce($7, b.message)
+            FROM handled h
+            WHERE b.customer_id = $1 AND b.connection_id = $2 AND b.finished_at IS NULL AND b.refresh_no <= h.handled
+            RETURNING b.id, b.connection_id, b.kind::text, extract(epoch FROM now() - b.requested_at)::float8 AS took_s
+        ), line AS (
+            INSERT INTO connection_history (customer_id, connection_id, at, kind, status_code)
+            SELECT $1, h.id, h.at, 'refreshed', h.status_code FROM handled h
+            WHERE $6::int IS NULL AND (EXISTS (SELECT FROM ended) OR (h.state = 'active' AND (h.before_at IS NULL
+                OR (h.before_at AT TIME ZONE 'UTC')::date < (h.at AT TIME ZONE 'UTC')::date)))
         )
-        UPDATE bank_refreshes b SET state = 'done', finished_at = now(), lease_token = NULL, lease_until = NULL
-        FROM handled h
-        WHERE b.customer_id = $1 AND b.connection_id = $2 AND b.finished_at IS NULL AND b.refresh_no <= h.handled
-        RETURNING b.id, b.connection_id, b.kind::text, extract(epoch FROM now() - b.requested_at)::float8 AS took_s
+        SELECT id, connection_id, kind, took_s FROM ended ORDER BY id
         """,
         lease.customer_id,
         lease.connection_id,
         lease.token,
         next_update_at,
         now,
+        None if refusal is None else refusal.status_code,
+        None if refusal is None else refusal.message,
     )
     return tuple(EndedRefresh(**row) for row in rows)
 
@@ -344,22 +385,39 @@ async def update_health(
     `status_since` moves only when that changes, and the code's repeats begin anew with another code. A connection is broken from when it needs a person, or is unsupported, until
     it is active again, whatever is waited out in between. An active connection is a repaired one: a hint given until `as_of`
     is forgotten; None forgets none. Nothing where the lease is lost.
+
+    Its history has the break with its code, another code that breaks it meanwhile, and the repair.
     """
+    line = find_line(ConnectionState(state), read_code(status_code))
     row = await conn.fetchrow(
         """
         WITH old AS (
             SELECT customer_id, id, broken_since FROM connections
             WHERE customer_id = $1 AND id = $2 AND lease_token = $6 FOR UPDATE
+        ), last AS (
+            SELECT kind, status_code FROM connection_history
+            WHERE customer_id = $1 AND connection_id = $2 AND kind IN ('broken', 'needs_mfa') ORDER BY id DESC LIMIT 1
+        ), stands AS (
+            UPDATE connections c SET state = $3, status_code = $4,
+                status_since = CASE WHEN (c.state, c.status_code) IS DISTINCT FROM ($3, $4) THEN now() ELSE c.status_since END,
+                code_repeats = CASE WHEN c.status_code IS DISTINCT FROM $4 THEN 0 ELSE c.code_repeats END,
+                repair_hinted_at = CASE WHEN $3 = 'active' AND repair_hinted_at <= $5 THEN NULL ELSE repair_hinted_at END,
+                broken_since = CASE WHEN $3 IN ('needs_person', 'unsupported') THEN coalesce(c.broken_since, now())
+                               WHEN $3 <> 'active' THEN c.broken_since END
+            FROM old WHERE c.customer_id = $1 AND c.id = old.id
+            RETURNING c.client_id, c.broken_since, old.broken_since AS was_broken_since
+        ), line AS (
+            INSERT INTO connection_history (customer_id, connection_id, kind, status_code, broken_since)
+            SELECT $1, $2, $7::text::history_kind, $4, CASE WHEN $7 = 'reconnected' THEN s.was_broken_since END
+            FROM stands s LEFT JOIN last ON true
+            WHERE CASE WHEN $7 = 'reconnected' THEN s.was_broken_since IS NOT NULL
+                  ELSE $7 IS NOT NULL AND (s.was_broken_since IS NULL
+                       OR (last.kind::text, last.status_code) IS DISTINCT FROM ($7, $4::int)) END
         )
-        UPDATE connections c SET state = $3, status_code = $4,
-            status_since = CASE WHEN (c.state, c.status_code) IS DISTINCT FROM ($3, $4) THEN now() ELSE c.status_since END,
-            code_repeats = CASE WHEN c.status_code IS DISTINCT FROM $4 THEN 0 ELSE c.code_repeats END,
-            repair_hinted_at = CASE WHEN $3 = 'active' AND repair_hinted_at <= $5 THEN NULL ELSE repair_hinted_at END,
-            broken_since = CASE WHEN $3 IN ('needs_person', 'unsupported') THEN coalesce(c.broken_since, now())
-                           WHEN $3 <> 'active' THEN c.broken_since END
-        FROM old WHERE c.customer_id = $1 AND c.id = old.id
-        RETURNING c.client_id, (old.broken_since IS NULL) <> (c.broken_since IS NULL) AS has_turned,
-                  c.broken_since IS NOT NULL AS is_broken
+        SELECT client_id, (was_broken_since IS NULL) <> (broken_since IS NULL) AS has_turned,
+               broken_since IS NOT NULL AS is_broken,
+               CASE WHEN broken_since IS NULL THEN extract(epoch FROM now() - was_broken_since)::float8 END AS repaired_after_s
+        FROM stands
         """,
         lease.customer_id,
         lease.connection_id,
@@ -367,10 +425,11 @@ async def update_health(
         status_code,
         as_of,
         lease.token,
+        line,
     )
     if row is None or not row["has_turned"]:
         return None
-    return Turn(client_id=row["client_id"], is_broken=row["is_broken"])
+    return Turn(client_id=row["client_id"], is_broken=row["is_broken"], repaired_after_s=row["repaired_after_s"])
 
 
 async def update_institution(conn: Connection, lease: Lease, institution_id: int) -> None:
@@ -390,10 +449,14 @@ async def close_connection_without_accounts(conn: Connection, lease: Lease) -> b
     """
     closed = await conn.fetchval(
         """
-        UPDATE connections c SET state = 'closed', status_since = now(), broken_since = NULL
-        WHERE c.customer_id = $1 AND c.id = $2 AND c.state <> 'closed'
-          AND (c.handled > 0 OR EXISTS (SELECT FROM accounts a WHERE a.customer_id = $1 AND a.connection_id = $2))
-          AND NOT EXISTS (SELECT FROM accounts a WHERE a.customer_id = $1 AND a.connection_id = $2 AND a.state = 'open')
+        WITH closed AS (
+            UPDATE connections c SET state = 'closed', status_since = now(), broken_since = NULL
+            WHERE c.customer_id = $1 AND c.id = $2 AND c.state <> 'closed'
+              AND (c.handled > 0 OR EXISTS (SELECT FROM accounts a WHERE a.customer_id = $1 AND a.connection_id = $2))
+              AND NOT EXISTS (SELECT FROM accounts a WHERE a.customer_id = $1 AND a.connection_id = $2 AND a.state = 'open')
+            RETURNING c.id
+        )
+        INSERT INTO connection_history (customer_id, connection_id, kind) SELECT $1, id, 'deleted' FROM closed
         RETURNING true
         """,
         lease.customer_id,

@@ -1,5 +1,6 @@
 """Customers: the tenants."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -54,6 +55,16 @@ async def get_customer(conn: Connection, customer_id: CustomerId) -> Customer:
     if row is None:
         raise NotFound(f"there is no customer {customer_id}")
     return Customer(**row)
+
+
+async def list_redirect_uris(conn: Connection, customer_id: CustomerId) -> tuple[str, ...]:
+    """List where a customer's widgets may lead back to."""
+    return tuple(await conn.fetchval("SELECT redirect_uris FROM customers WHERE id = $1", customer_id) or ())
+
+
+async def update_redirect_uris(conn: Connection, customer_id: CustomerId, uris: Sequence[str]) -> None:
+    """Say where a customer's widgets may lead back to. Safe to repeat."""
+    await conn.execute("UPDATE customers SET redirect_uris = $2 WHERE id = $1", customer_id, list(uris))
 
 
 async def update_customer(

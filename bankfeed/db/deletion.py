@@ -109,10 +109,18 @@ async def mark_connections_deleted(
     """Close and delete connections: nothing waits for them any more, and a refresh under way has lost its lease."""
     await conn.execute(
         """
-        UPDATE connections SET state = 'closed', status_since = now(), broken_since = NULL, deleted_at = now(),
-            handled = requested, claimed = requested, lease_token = NULL, lease_until = NULL, next_update_at = NULL,
-            version = version + 1
-        WHERE customer_id = $1 AND id = ANY ($2::bigint[]) AND deleted_at IS NULL
+        WITH old AS (
+            SELECT id, state FROM connections WHERE customer_id = $1 AND id = ANY ($2::bigint[]) AND deleted_at IS NULL
+            ORDER BY id FOR UPDATE
+        ), deleted AS (
+            UPDATE connections c SET state = 'closed', status_since = now(), broken_since = NULL, deleted_at = now(),
+                handled = c.requested, claimed = c.requested, lease_token = NULL, lease_until = NULL, next_update_at = NULL,
+                version = c.version + 1
+            FROM old WHERE c.customer_id = $1 AND c.id = old.id
+            RETURNING c.id, old.state AS was
+        )
+        INSERT INTO connection_history (customer_id, connection_id, kind)
+        SELECT $1, id, 'deleted' FROM deleted WHERE was <> 'closed' ORDER BY id
         """,
         customer_id,
         list(connection_ids),
@@ -222,9 +230,11 @@ async def reopen_connections(
             WHERE customer_id = $1 AND client_id = $2 AND source_id = ANY ($3::bigint[]) AND deleted_at IS NULL
               AND state = 'closed'
             ORDER BY id FOR UPDATE
+        ), opened AS (
+            UPDATE connections c SET state = 'active', status_since = now(), requested = requested + 1, due_at = now()
+            FROM locked WHERE c.customer_id = $1 AND c.id = locked.id RETURNING c.id
         )
-        UPDATE connections c SET state = 'active', status_since = now(), requested = requested + 1, due_at = now()
-        FROM locked WHERE c.customer_id = $1 AND c.id = locked.id
+        INSERT INTO connection_history (customer_id, connection_id, kind) SELECT $1, id, 'added' FROM opened ORDER BY id
         """,
         customer_id,
         client_id,

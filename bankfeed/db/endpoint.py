@@ -133,9 +133,10 @@ async def lock_endpoints(conn: Connection, customer_id: CustomerId) -> None:
 
 
 async def count_endpoints(conn: Connection, customer_id: CustomerId) -> int:
-    """Count the endpoints that were not deleted."""
+    """Count the endpoints that were not deleted, without those of widget sessions, as everywhere here."""
     count: int = await conn.fetchval(
-        "SELECT count(*) FROM endpoints WHERE customer_id = $1 AND deleted_at IS NULL", customer_id
+        "SELECT count(*) FROM endpoints WHERE customer_id = $1 AND deleted_at IS NULL AND widget_session_id IS NULL",
+        customer_id,
     )
     return count
 
@@ -156,7 +157,8 @@ async def list_endpoints(
                CASE WHEN p.previous_secret_until > now() THEN p.previous_secret_until END AS previous_secret_until,
                p.created_at, p.version
         FROM endpoints p JOIN endpoint_health h ON h.customer_id = $1 AND h.endpoint_id = p.id
-        WHERE p.customer_id = $1 AND p.id > $2 AND p.deleted_at IS NULL ORDER BY p.id LIMIT $3
+        WHERE p.customer_id = $1 AND p.id > $2 AND p.deleted_at IS NULL AND p.widget_session_id IS NULL
+        ORDER BY p.id LIMIT $3
         """,
         customer_id,
         after,

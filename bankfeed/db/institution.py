@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from bankfeed.db.database import Connection
@@ -13,7 +13,11 @@ GONE = "gone"  # the status of one that the aggregator does not list any more
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Institution:
-    """One institution. `connector` and `ref` say who listed it, and as what; `changed_at` is when we last saw it change."""
+    """One institution. `connector` and `ref` say who listed it, and as what; `changed_at` is when we last saw it change.
+
+    `migrates_until` is the day until which its logins have to be signed in to again. `same_as` is the institution that this one
+    is at another aggregator. None where there is none of that.
+    """
 
     id: int
     connector: str
@@ -29,6 +33,8 @@ class Institution:
     is_oauth: bool
     is_sandbox: bool
     time_zone: str | None
+    migrates_until: date | None
+    same_as: int | None
     changed_at: datetime
 
 
@@ -47,32 +53,46 @@ async def find_unknown_institutions(conn: Connection, ids: Sequence[int]) -> tup
 async def upsert_institutions(conn: Connection, *, connector: str, listed: Sequence[ListedInstitution]) -> int:
     """Note institutions as the aggregator lists them; return how many are new or changed. Safe to repeat.
 
-    One that has not changed is not written.
+    One that has not changed is not written. What puts its logins out of order, or in order again, or bids them sign in again,
+    is noted for those who have one there (institution_notice.py). The caller holds the lists' lock (`try_to_list`), or names
+    what no list has named yet.
     """
     by_ref = {each.ref: each for each in listed}
     rows = [by_ref[ref] for ref in sorted(by_ref)]
     changed = await conn.fetch(
         """
-        INSERT INTO institutions AS i (connector, aggregator_id, name, url, sign_in_url, phone, email, account_types,
-                                       currency, status, is_oauth, is_sandbox, time_zone)
-        SELECT $1, u.ref, u.name, u.url, u.sign_in_url, u.phone, u.email, string_to_array(u.account_types, ','),
-               u.currency, u.status, u.is_oauth, u.is_sandbox, u.time_zone
-        FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-                    $10::text[], $11::bool[], $12::bool[], $13::text[]) WITH ORDINALITY
-             AS u (ref, name, url, sign_in_url, phone, email, account_types, currency, status, is_oauth, is_sandbox,
-                   time_zone, n)
-        ORDER BY u.n
-        ON CONFLICT (connector, aggregator_id) DO UPDATE
-            SET name = excluded.name, url = excluded.url, sign_in_url = excluded.sign_in_url, phone = excluded.phone,
-                email = excluded.email, account_types = excluded.account_types, currency = excluded.currency,
-                status = excluded.status, is_oauth = excluded.is_oauth, is_sandbox = excluded.is_sandbox,
-                time_zone = excluded.time_zone, changed_at = now()
-            WHERE (i.name, i.url, i.sign_in_url, i.phone, i.email, i.account_types, i.currency, i.status, i.is_oauth,
-                   i.is_sandbox, i.time_zone)
-                IS DISTINCT FROM (excluded.name, excluded.url, excluded.sign_in_url, excluded.phone, excluded.email,
-                   excluded.account_types, excluded.currency, excluded.status, excluded.is_oauth, excluded.is_sandbox,
-                   excluded.time_zone)
-        RETURNING i.id
+        WITH old AS (
+            SELECT id, status, migrates_until FROM institutions WHERE connector = $1 AND aggregator_id = ANY ($2::text[])
+        ), noted AS (
+            INSERT INTO institutions AS i (connector, aggregator_id, name, url, sign_in_url, phone, email, account_types,
+                                           currency, status, is_oauth, is_sandbox, time_zone, migrates_until)
+            SELECT $1, u.ref, u.name, u.url, u.sign_in_url, u.phone, u.email, string_to_array(u.account_types, ','),
+                   u.currency, u.status, u.is_oauth, u.is_sandbox, u.time_zone, u.migrates_until
+            FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+                        $10::text[], $11::bool[], $12::bool[], $13::text[], $14::date[]) WITH ORDINALITY
+                 AS u (ref, name, url, sign_in_url, phone, email, account_types, currency, status, is_oauth, is_sandbox,
+                       time_zone, migrates_until, n)
+            ORDER BY u.n
+            ON CONFLICT (connector, aggregator_id) DO UPDATE
+                SET name = excluded.name, url = excluded.url, sign_in_url = excluded.sign_in_url, phone = excluded.phone,
+                    email = excluded.email, account_types = excluded.account_types, currency = excluded.currency,
+                    status = excluded.status, is_oauth = excluded.is_oauth, is_sandbox = excluded.is_sandbox,
+                    time_zone = excluded.time_zone, migrates_until = excluded.migrates_until, changed_at = now()
+                WHERE (i.name, i.url, i.sign_in_url, i.phone, i.email, i.account_types, i.currency, i.status, i.is_oauth,
+                       i.is_sandbox, i.time_zone, i.migrates_until)
+                    IS DISTINCT FROM (excluded.name, excluded.url, excluded.sign_in_url, excluded.phone, excluded.email,
+                       excluded.account_types, excluded.currency, excluded.status, excluded.is_oauth, excluded.is_sandbox,
+                       excluded.time_zone, excluded.migrates_until)
+            RETURNING i.id, i.status, i.migrates_until
+        ), notice AS (
+            INSERT INTO institution_notices (institution_id, status, migrates_until)
+            SELECT noted.id, noted.status, noted.migrates_until FROM noted JOIN old ON old.id = noted.id
+            WHERE noted.migrates_until IS DISTINCT FROM old.migrates_until
+               OR (noted.status <> old.status AND (old.status IN ('offline', 'maintenance', 'migrating')
+                                                   OR noted.status IN ('offline', 'maintenance', 'migrating')))
+            ORDER BY noted.id
+        )
+        SELECT id FROM noted
         """,
         connector,
         [each.ref for each in rows],
@@ -87,6 +107,7 @@ async def upsert_institutions(conn: Connection, *, connector: str, listed: Seque
         [each.is_oauth for each in rows],
         [each.is_sandbox for each in rows],
         [each.time_zone for each in rows],
+        [each.migrates_until for each in rows],
     )
     return len(changed)
 
@@ -126,12 +147,17 @@ async def mark_gone(conn: Connection, *, connector: str) -> int:
     rows = await conn.fetch(
         """
         WITH known AS (
-            SELECT id, listed_at < now() AS is_missing FROM institutions
+            SELECT id, status, listed_at < now() AS is_missing FROM institutions
             WHERE connector = $1 AND status <> 'gone' AND listed_at IS NOT NULL
+        ), gone AS (
+            UPDATE institutions i SET status = 'gone', changed_at = now() FROM known k
+            WHERE i.id = k.id AND k.is_missing AND (SELECT count(*) FILTER (WHERE is_missing) * 2 <= count(*) FROM known)
+            RETURNING i.id, i.status, i.migrates_until, k.status AS was
+        ), notice AS (
+            INSERT INTO institution_notices (institution_id, status, migrates_until)
+            SELECT id, status, migrates_until FROM gone WHERE was IN ('offline', 'maintenance', 'migrating') ORDER BY id
         )
-        UPDATE institutions i SET status = 'gone', changed_at = now() FROM known k
-        WHERE i.id = k.id AND k.is_missing AND (SELECT count(*) FILTER (WHERE is_missing) * 2 <= count(*) FROM known)
-        RETURNING i.id
+        SELECT id FROM gone
         """,
         connector,
     )
@@ -145,7 +171,7 @@ async def list_institutions(
     rows = await conn.fetch(
         """
         SELECT id, connector, aggregator_id AS ref, name, url, sign_in_url, phone, email, account_types, currency, status,
-               is_oauth, is_sandbox, time_zone, changed_at
+               is_oauth, is_sandbox, time_zone, migrates_until, same_as, changed_at
         FROM institutions WHERE ($1::timestamptz IS NULL OR changed_at >= $1) AND id > $2 ORDER BY id LIMIT $3
         """,
         changed_since,
@@ -160,7 +186,7 @@ async def find_institution(conn: Connection, institution_id: int) -> Institution
     row = await conn.fetchrow(
         """
         SELECT id, connector, aggregator_id AS ref, name, url, sign_in_url, phone, email, account_types, currency, status,
-               is_oauth, is_sandbox, time_zone, changed_at
+               is_oauth, is_sandbox, time_zone, migrates_until, same_as, changed_at
         FROM institutions WHERE id = $1
         """,
         institution_id,
@@ -173,13 +199,54 @@ async def find_institution_by_ref(conn: Connection, *, connector: str, ref: str)
     row = await conn.fetchrow(
         """
         SELECT id, connector, aggregator_id AS ref, name, url, sign_in_url, phone, email, account_types, currency, status,
-               is_oauth, is_sandbox, time_zone, changed_at
+               is_oauth, is_sandbox, time_zone, migrates_until, same_as, changed_at
         FROM institutions WHERE connector = $1 AND aggregator_id = $2
         """,
         connector,
         ref,
     )
     return _read(row) if row else None
+
+
+async def search_institutions(conn: Connection, *, text: str, limit: int) -> tuple[Institution, ...]:
+    """List institutions whose name has a text in it, whatever its case, by name; all where it is ""."""
+    rows = await conn.fetch(
+        """
+        SELECT id, connector, aggregator_id AS ref, name, url, sign_in_url, phone, email, account_types, currency, status,
+               is_oauth, is_sandbox, time_zone, migrates_until, same_as, changed_at
+        FROM institutions WHERE strpos(lower(name), lower($1)) > 0 ORDER BY lower(name), id LIMIT $2
+        """,
+        text,
+        limit,
+    )
+    return tuple(map(_read, rows))
+
+
+async def lock_kinship(conn: Connection) -> None:
+    """Let nobody else say meanwhile which institutions are the same one, until the transaction ends."""
+    await conn.execute("SELECT pg_advisory_xact_lock(hashtext('bankfeed institutions kinship'))")
+
+
+async def mark_same(conn: Connection, institution_id: int, *, of_id: int) -> None:
+    """Note that an institution is another one at another aggregator, and so is what was noted to be it. Safe to repeat.
+
+    The caller has made sure that both exist, and that `of_id` is none of another one. Kinship is one step deep: all of one bank
+    name the same institution.
+    """
+    await conn.execute(
+        "UPDATE institutions SET same_as = $2, changed_at = now() WHERE (id = $1 OR same_as = $1) AND id <> $2",
+        institution_id,
+        of_id,
+    )
+
+
+async def clear_same(conn: Connection, institution_id: int) -> bool:
+    """Let an institution be one of its own again; False where it was no other one."""
+    cleared = await conn.fetchval(
+        "UPDATE institutions SET same_as = NULL, changed_at = now() WHERE id = $1 AND same_as IS NOT NULL RETURNING true",
+        institution_id,
+    )
+    return bool(cleared)
 
 
 def _read(row: Any) -> Institution:

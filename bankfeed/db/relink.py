@@ -1,4 +1,8 @@
-"""Accounts that were linked before: which a new one may be, and how two become one (rule 11)."""
+"""Accounts that were linked before: which a new one may be, and how two become one (rule 11).
+
+An institution and those that were noted to be the same one, at other aggregators, count as one. They are looked up for what
+was found, and not joined: with each pull that would read them all.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,11 +59,14 @@ async def list_earlier(conn: Connection, lease: Lease, own: Own | None, *, curre
     closed_since = own.last_pulled_at if own is not None and own.has_rows else None
     rows = await conn.fetch(
         """
-        SELECT a.id, a.type, a.number_display AS number, c.institution_id::text AS institution
+        SELECT a.id, a.type, a.number_display AS number,
+               (SELECT coalesce(same_as, id)::text FROM institutions WHERE id = c.institution_id) AS institution
         FROM connections own
         JOIN accounts a ON a.customer_id = $1 AND a.client_id = own.client_id AND a.state = 'closed'
          AND a.adopted_into IS NULL AND a.id IS DISTINCT FROM $3 AND a.currency = $4
-        JOIN connections c ON c.customer_id = $1 AND c.id = a.connection_id AND c.institution_id = own.institution_id
+        JOIN connections c ON c.customer_id = $1 AND c.id = a.connection_id
+         AND (SELECT coalesce(same_as, id) FROM institutions WHERE id = c.institution_id)
+           = (SELECT coalesce(same_as, id) FROM institutions WHERE id = own.institution_id)
         WHERE own.customer_id = $1 AND own.id = $2 AND ($5::timestamptz IS NULL OR a.closed_at >= $5)
           AND EXISTS (SELECT FROM transactions t WHERE t.customer_id = $1 AND t.account_id = a.id)
         ORDER BY a.closed_at DESC, a.id DESC
@@ -94,11 +101,14 @@ async def list_open(conn: Connection, lease: Lease, *, besides: str, currency: s
     """List what the open accounts of the lease's client at its institution are known by; not of the one of id `besides`."""
     rows = await conn.fetch(
         """
-        SELECT a.type, a.number_display AS number, c.institution_id::text AS institution
+        SELECT a.type, a.number_display AS number,
+               (SELECT coalesce(same_as, id)::text FROM institutions WHERE id = c.institution_id) AS institution
         FROM connections own
         JOIN accounts a ON a.customer_id = $1 AND a.client_id = own.client_id AND a.state = 'open'
          AND a.aggregator_id <> $3 AND a.currency = $4
-        JOIN connections c ON c.customer_id = $1 AND c.id = a.connection_id AND c.institution_id = own.institution_id
+        JOIN connections c ON c.customer_id = $1 AND c.id = a.connection_id
+         AND (SELECT coalesce(same_as, id) FROM institutions WHERE id = c.institution_id)
+           = (SELECT coalesce(same_as, id) FROM institutions WHERE id = own.institution_id)
         WHERE own.customer_id = $1 AND own.id = $2
         ORDER BY a.id
         """,
@@ -164,7 +174,10 @@ async def mark_adopted(conn: Connection, customer_id: CustomerId, younger: Accou
 
 
 async def take_over(conn: Connection, customer_id: CustomerId, older: AccountId, *, younger: AccountId) -> None:
-    """Give the older account the login, id, standing and balance of the younger one, which is closed by now."""
+    """Give the older account the login, id, standing and balance of the younger one, which is closed by now.
+
+    Who hid either of them hid what they are together.
+    """
     await conn.execute(
         """
         UPDATE accounts a SET connection_id = y.connection_id, source_id = y.source_id, aggregator_id = y.aggregator_id,
@@ -172,7 +185,7 @@ async def take_over(conn: Connection, customer_id: CustomerId, older: AccountId,
             balance_moved = y.balance_moved, balance_gap = y.balance_gap, balance_reason = y.balance_reason,
             balance_suspects = y.balance_suspects, history_from_on = least(a.history_from_on, y.history_from_on),
             last_pulled_at = greatest(a.last_pulled_at, y.last_pulled_at), last_attempted_at = y.last_attempted_at,
-            number_display = y.number_display
+            number_display = y.number_display, is_hidden = a.is_hidden OR y.is_hidden
         FROM accounts y WHERE a.customer_id = $1 AND a.id = $2 AND y.customer_id = $1 AND y.id = $3
         """,
         customer_id,

@@ -31,6 +31,32 @@ async def find_source(conn: Connection, slug: str) -> Source | None:
     return Source(**{**row, "secrets": tuple(row["secrets"])}) if row else None
 
 
+async def find_feed_source(conn: Connection, customer_id: CustomerId, connector: str) -> SourceId | None:
+    """Return whose ids a customer's new logins at an aggregator are, as the queue role: its own source's, else the platform's."""
+    source_id: SourceId | None = await conn.fetchval(
+        """
+        SELECT id FROM sources
+        WHERE connector = $2 AND bound_to IS NULL AND (customer_id = $1 OR customer_id IS NULL)
+        ORDER BY customer_id IS NULL, id LIMIT 1
+        """,
+        customer_id,
+        connector,
+    )
+    return source_id
+
+
+async def find_feed_slug(conn: Connection, source_id: SourceId, dialect: str) -> str | None:
+    """Return the address, below /webhooks/, at which a source's aggregator is heard in a dialect, as the queue role."""
+    slug: str | None = await conn.fetchval(
+        """
+        SELECT slug FROM sources WHERE coalesce(bound_to, id) = $1 AND dialect = $2 ORDER BY id = $1 DESC, id LIMIT 1
+        """,
+        source_id,
+        dialect,
+    )
+    return slug
+
+
 async def upsert_platform_source(
     conn: Connection,
     *,

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from bankfeed import removal
-from bankfeed.db import bank_account, sub_account
+from bankfeed.db import bank_account, connection_history, sub_account
 from bankfeed.db.bank_account import BankAccount
 from bankfeed.errors import BadRequest, NotFound
 from bankfeed.health import Actor, ConnectionState, Meaning, describe
@@ -97,6 +97,10 @@ class BankAccountSummary(Wire):
     is_updating: bool
     sub_accounts: SubAccountCounts
     transactions: StateCounts
+    repairs: Annotated[int, Meta(description="How often it was broken and then repaired.")]
+    mean_time_to_repair_s: Annotated[
+        float | None, Meta(description="How long that took on average, in seconds; null where it never was.")
+    ]
 
 
 class BankAccountSummaryAnswer(Wire):
@@ -183,6 +187,7 @@ async def get_bank_account_summary(call: Call, params: BankAccountParams) -> Ban
     account = await _get(call, params.bank_account_id)
     accounts = await bank_account.count_accounts(call.conn, call.customer_id, account.id)
     rows = await bank_account.count_transactions(call.conn, call.customer_id, account.id)
+    repairs = await connection_history.count_repairs(call.conn, call.customer_id, account.id)
     meaning = _read(account)
     return BankAccountSummaryAnswer(
         summary=BankAccountSummary(
@@ -201,6 +206,8 @@ async def get_bank_account_summary(call: Call, params: BankAccountParams) -> Ban
             transactions=StateCounts(
                 **{name: rows.get(name, 0) for name in ("pending", "active", "shadow", "removed")}
             ),
+            repairs=repairs.repairs,
+            mean_time_to_repair_s=repairs.mean_time_to_repair_s,
         )
     )
 

@@ -46,7 +46,7 @@ class Call:
     """A request in its transaction.
 
     `database` joins the transaction wherever a function wants a Database; `services` is what the process has besides.
-    `target` is for the audit line: ids like "client:12", never values; it begins as the path's own parameters.
+    `base` is how the caller reached us, as scheme and host. `target` is for the audit line: ids like "client:12", never values; it begins as the path's own parameters.
     """
 
     caller: Caller
@@ -55,6 +55,7 @@ class Call:
     services: Services
     request_id: UUID
     remote: str
+    base: str = ""
     target: str = ""
     wakes: set[Wake] = field(default_factory=set)
 

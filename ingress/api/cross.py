@@ -5,7 +5,7 @@ from typing import Final
 
 from aiohttp import web
 
-METHODS: Final = "GET, POST, PATCH, DELETE"
+METHODS: Final = "GET, POST, PUT, PATCH, DELETE"
 TAKEN: Final = "Authorization, Content-Type, Idempotency-Key, If-Match"
 SHOWN: Final = "ETag, Link, Retry-After, X-Request-Id, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset"
 PREFLIGHT_S: Final = 600

@@ -37,7 +37,7 @@ from ingress.api.reading import decode_body, read_body, read_params, read_versio
 from ingress.api.route import Body, Problem, Route, Stream
 from ingress.api.routes import ROUTES
 from ingress.passwords import Passwords
-from ingress.remote import find_remote
+from ingress.remote import find_base, find_remote
 
 PREFIX: Final = "/api/v1"
 MAX_TARGET_CHARS: Final = 1_000
@@ -233,6 +233,7 @@ class _Asked:
             services=services,
             request_id=self._request_id,
             remote=self._remote,
+            base=self._settings.public_url.rstrip("/") or find_base(self._request, self._settings.trusted_proxies),
             target=_join_ids(*_list_ids(params)),
         )
 

@@ -38,13 +38,14 @@ async def enter(conn: Connection, route: Route, token_sha256: bytes | None, *, e
     found = await find_caller(conn, token_sha256)
     if found is None or found.environment != environment:
         raise Unauthorized("the token is unknown, has expired or was revoked: authenticate again")
-    caller = _make_caller(found, token_sha256)
+    caller = make_caller(found, token_sha256)
     if not caller.may(route.scope):
         raise Problem(403, "forbidden", f"expected a caller with {route.scope}, which {caller.actor} has not")
     return caller
 
 
-def _make_caller(found: FoundCaller, token_sha256: bytes) -> Caller:
+def make_caller(found: FoundCaller, token_sha256: bytes) -> Caller:
+    """Say what somebody who was found may do: what the role stands for, or the scopes that the key was made with."""
     role = None if found.role is None else Role(found.role)
     known = frozenset(Scope(scope) for scope in found.scopes if scope in set(Scope))
     return Caller(

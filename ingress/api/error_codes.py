@@ -4,11 +4,19 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from bankfeed.health import MEANINGS, Actor, ConnectionState, describe
+from bankfeed.health import Actor, Catalogue, ConnectionState, Meaning, Step, list_meanings
 from ingress.api.call import Call
-from ingress.api.route import NoParams, Route, Wire
+from ingress.api.route import Body, Route, Wire
 
 TAG: Final = "Bank accounts"
+
+
+class ErrorCodeParams(Body):
+    """Whose codes."""
+
+    catalogue: Annotated[
+        Catalogue, Meta(description="Whose codes: finicity's are what bank accounts have here; yodlee's, CustomBooks'.")
+    ] = Catalogue.FINICITY
 
 
 class ErrorCodeRow(Wire):
@@ -16,32 +24,37 @@ class ErrorCodeRow(Wire):
 
     code: int
     state: Annotated[ConnectionState, Meta(description="How a bank account stands that has it.")]
+    description: Annotated[str, Meta(description="What it is, in a few words.")]
     message: Annotated[str, Meta(description="What it means, for people.")]
     next_step: Annotated[str, Meta(description="What a person can do.")]
-    who_acts: Annotated[Actor, Meta(description="Who can change it.")]
+    who_acts: Annotated[Actor, Meta(description="Who can change it; person_... is the account holder, and where.")]
+    step: Annotated[Step, Meta(description="Which step of a repair fits; none where none does.")]
     is_retryable: Annotated[bool, Meta(description="Whether the next update may succeed without anybody.")]
     is_fixable: Annotated[bool, Meta(description="Whether the repair widget is the way.")]
 
 
 class ErrorCodesAnswer(Wire):
-    """Every code that is documented; one that is not listed is waited out."""
+    """Every code of a catalogue that is documented; one that is not listed is waited out."""
 
+    catalogue: Catalogue
     error_codes: list[ErrorCodeRow]
 
 
-async def list_error_codes(_: Call, __: NoParams) -> ErrorCodesAnswer:
+async def list_error_codes(_: Call, params: ErrorCodeParams) -> ErrorCodesAnswer:
     """List the status codes in order."""
-    return ErrorCodesAnswer(error_codes=[_show(code) for code in sorted(MEANINGS)])
+    rows = [_show(code, meaning) for code, meaning in list_meanings(params.catalogue)]
+    return ErrorCodesAnswer(catalogue=params.catalogue, error_codes=rows)
 
 
-def _show(code: int) -> ErrorCodeRow:
-    meaning = describe(MEANINGS[code].state, code, is_received=True) if not code else MEANINGS[code]
+def _show(code: int, meaning: Meaning) -> ErrorCodeRow:
     return ErrorCodeRow(
         code=code,
         state=meaning.state,
+        description=meaning.title,
         message=meaning.words,
         next_step=meaning.todo,
         who_acts=meaning.actor,
+        step=meaning.step,
         is_retryable=meaning.is_retryable,
         is_fixable=meaning.is_fixable,
     )
@@ -55,6 +68,8 @@ ROUTES: Final = (
         summary="List the status codes in words",
         tag=TAG,
         scope=None,
+        params=ErrorCodeParams,
         answer=ErrorCodesAnswer,
+        text="The same, as a page for people, is at `/error-codes`; `/error-codes#code-103` is one code there.",
     ),
 )

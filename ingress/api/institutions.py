@@ -4,6 +4,7 @@ All from memory (catalogue.py): what changes shows within a minute. Only what th
 """
 
 from collections.abc import Callable
+from datetime import date
 from typing import Annotated, Final
 
 import msgspec
@@ -69,6 +70,10 @@ class InstitutionShown(Wire):
     ]
     is_oauth: Annotated[bool, Meta(description="Whether one signs in at the bank's own page.")]
     time_zone: Annotated[str | None, Meta(description="Its time zone, an IANA name; null where unknown: UTC counts.")]
+    sign_in_again_until: Annotated[
+        date | None,
+        Meta(description="The day until which its bank accounts have to be signed in to again; null: no need."),
+    ]
 
 
 class InstitutionAnswer(Wire):
@@ -156,6 +161,7 @@ def _show(found: Institution) -> InstitutionShown:
         status=found.status,
         is_oauth=found.is_oauth,
         time_zone=found.time_zone,
+        sign_in_again_until=found.migrates_until,
     )
 
 

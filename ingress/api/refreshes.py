@@ -1,6 +1,6 @@
 """Bank refreshes: asked for by a person, done by the worker, looked up here until they end.
 
-Nothing here asks an aggregator. `begin_refresh` serves the files of bank accounts and sub-accounts.
+Nothing here asks an aggregator. `begin_refresh` serves the files of bank accounts and sub-accounts, `ask_refresh` the console.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
+from bankfeed.db import Connection
 from bankfeed.db.bank_account import BankAccount
 from bankfeed.db.bank_refresh import (
     BankRefresh,
@@ -22,7 +23,9 @@ from bankfeed.db.bank_refresh import (
 from bankfeed.errors import NotFound
 from bankfeed.health import ConnectionState, describe, read_code
 from bankfeed.jobs import Wake
+from bankfeed.model import CustomerId
 from ingress.api.call import Call
+from ingress.api.repair import RepairFix, make_fix
 from ingress.api.route import Body, Problem, Route, Scope, Wire, conflict
 
 TAG: Final = "Refreshes"
@@ -68,6 +71,10 @@ class RefreshRow(Wire):
     requested_at: datetime
     asked_at: Annotated[datetime | None, Meta(description="When the aggregator was known to have been asked.")]
     finished_at: datetime | None
+    fix: Annotated[
+        RepairFix | None,
+        Meta(description="The request that opens the repair widget, where a person has to act; null otherwise."),
+    ]
 
 
 class RefreshAnswer(Wire):
@@ -116,9 +123,20 @@ async def get_refresh(call: Call, params: RefreshParams) -> RefreshAnswer:
 
 
 async def begin_refresh(call: Call, account: BankAccount, kind: RefreshKind) -> RefreshAnswer:
-    """Ask for a bank refresh, unless one of that kind runs, has just ended, or loaded the history: that one is the answer then.
+    """Ask for a bank refresh, as `ask_refresh` does, and answer it."""
+    found = await ask_refresh(call.conn, call.customer_id, account, kind, requested_by=call.actor)
+    if found.finished_at is None:
+        call.wake(Wake.BANK_REFRESH)
+    return show_refresh(found)
 
-    Raises Problem 409 where the client is locked, or the login is closed.
+
+async def ask_refresh(
+    conn: Connection, customer_id: CustomerId, account: BankAccount, kind: RefreshKind, *, requested_by: str
+) -> BankRefresh:
+    """Ask for a bank refresh, unless one of that kind runs, has just ended, or loaded the history: that one is returned then.
+
+    Whoever calls wakes Wake.BANK_REFRESH after the commit where it has not ended. Raises Problem 409 where the client is
+    locked, or the login is closed.
     """
     if account.is_client_locked:
         raise Problem(409, "client_locked", f"the client {account.client_id} is locked; unlock it first")
@@ -126,17 +144,15 @@ async def begin_refresh(call: Call, account: BankAccount, kind: RefreshKind) -> 
         raise conflict("the bank account is no longer linked; link the bank again")
     earlier = None
     if kind is RefreshKind.HISTORIC:
-        earlier = await find_loaded_history(call.conn, call.customer_id, account.id)
+        earlier = await find_loaded_history(conn, customer_id, account.id)
     if earlier is None:
         done_s = 0 if kind is RefreshKind.HISTORIC else DONE_GAP_S  # history is asked for again where an account is new
         earlier = await find_recent(
-            call.conn, call.customer_id, account.id, kind=kind.value, done_s=done_s, failed_s=FAILED_GAP_S
+            conn, customer_id, account.id, kind=kind.value, done_s=done_s, failed_s=FAILED_GAP_S
         )
     if earlier is not None:
-        return show_refresh(earlier)
-    found = await insert_bank_refresh(call.conn, call.customer_id, account.id, kind=kind.value, requested_by=call.actor)
-    call.wake(Wake.BANK_REFRESH)
-    return show_refresh(found)
+        return earlier
+    return await insert_bank_refresh(conn, customer_id, account.id, kind=kind.value, requested_by=requested_by)
 
 
 def show_refresh(refresh: BankRefresh) -> RefreshAnswer:
@@ -154,8 +170,17 @@ def show_refresh(refresh: BankRefresh) -> RefreshAnswer:
             requested_at=refresh.requested_at,
             asked_at=refresh.asked_at,
             finished_at=refresh.finished_at,
+            fix=_find_fix(refresh),
         )
     )
+
+
+def _find_fix(refresh: BankRefresh) -> RepairFix | None:
+    """Return what opens the repair, where the bank wants the person; answering it is no job of a refresh's."""
+    is_failed = RefreshState(refresh.state) is RefreshState.FAILED and refresh.status_code is not None
+    if not is_failed or not read_code(refresh.status_code).actor.is_person:
+        return None
+    return make_fix(refresh.connection_id)
 
 
 def _say(refresh: BankRefresh) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from bankfeed.model import AccountId, ClientId
 from ingress.api.call import Call
 from ingress.api.pages import read_cursor, write_cursor
 from ingress.api.refreshes import LOCKED, RefreshAnswer, RefreshKind, begin_refresh
-from ingress.api.route import MAX_PAGE, USUAL_PAGE, Body, Route, Scope, Wire, version_conflict
+from ingress.api.route import MAX_PAGE, USUAL_PAGE, Body, Route, Scope, Wire, conflict, version_conflict
 
 TAG: Final = "Sub-accounts"
 
@@ -111,7 +111,8 @@ class SubAccountChange(Body):
         Annotated[
             bool,
             Meta(
-                description="Hidden, the feed of changes reports its transactions as removed; shown, they come again."
+                description="Hidden, the feed of changes reports its transactions as removed. It stays hidden, also after updates and"
+                " linking anew: only the operator of this Bankfeed can show it again."
             ),
         ]
         | msgspec.UnsetType
@@ -143,11 +144,13 @@ async def get_sub_account(call: Call, params: SubAccountParams) -> SubAccountAns
 
 
 async def update_sub_account(call: Call, params: SubAccountParams, body: SubAccountChange) -> SubAccountAnswer:
-    """Change a sub-account. Who hides or shows it changes what the feed of changes says of all its transactions."""
+    """Change a sub-account. Who hides it changes what the feed of changes says of all its transactions; nobody shows it again."""
     change = _read_change(body)
     await _get(call, params.sub_account_id)
     locked = await lock_acted_on(call.conn, call.customer_id, AccountId(params.sub_account_id))
     before = await _get(call, params.sub_account_id)
+    if before.is_hidden and change.is_hidden is False:
+        raise conflict("it is hidden for good: only the operator of this Bankfeed can show it again", field="isHidden")
     if change.ledger_account_id is not None and change.ledger_account_id != before.ledger_account_id:
         await _check_booking(call, locked.client_id, change.ledger_account_id)
     if not await sub_account.update_sub_account(call.conn, call.customer_id, locked.id, change, version=body.version):
@@ -278,7 +281,7 @@ ROUTES: Final = (
         params=SubAccountParams,
         body=SubAccountChange,
         answer=SubAccountAnswer,
-        errors={"version_conflict": 409},
+        errors={"version_conflict": 409, "conflict": 409},
         is_versioned=True,
     ),
     Route(

@@ -11,19 +11,19 @@ from bankfeed.errors import BadRequest
 RESOLVE_S: Final = 2
 
 
-async def check_url(url: str, allow: tuple[Network, ...]) -> None:
-    """See that deliveries may go to a URL, as far as can be known now. Raises BadRequest naming `url`.
+async def check_url(url: str, allow: tuple[Network, ...], *, field: str = "url") -> None:
+    """See that deliveries may go to a URL, as far as can be known now. Raises BadRequest naming the field.
 
     A name is looked up only where plain http or a port of its own is asked for, and the operator allows networks at all.
     """
     try:
         target = read_target(url)
     except ValueError as error:
-        raise BadRequest(f"expected {error}", field="url") from None
+        raise BadRequest(f"expected {error}", field=field) from None
     is_asked = target.is_for_allowed and bool(allow) and not target.addresses
     fault = find_fault(target, allow, resolved=await _resolve(target) if is_asked else ())
     if fault is not None:
-        raise BadRequest(f"expected {fault}", field="url")
+        raise BadRequest(f"expected {fault}", field=field)
 
 
 async def _resolve(target: Target) -> tuple[Address, ...]:

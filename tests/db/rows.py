@@ -25,6 +25,9 @@ INSERT INTO enrolments (customer_id, client_id, source_id, aggregator_customer_i
     SELECT c, 1, c, '1' FROM unnest(ARRAY[7001, 7002]) AS c;
 INSERT INTO connections (customer_id, id, client_id, source_id, aggregator_login_id) OVERRIDING SYSTEM VALUE
     SELECT c, 1, 1, c, '1' FROM unnest(ARRAY[7001, 7002]) AS c;
+INSERT INTO institution_notices (id, institution_id, status) OVERRIDING SYSTEM VALUE VALUES (1, 1, 'offline');
+INSERT INTO connection_history (customer_id, id, connection_id, kind) OVERRIDING SYSTEM VALUE
+    SELECT c, 1, 1, 'added' FROM unnest(ARRAY[7001, 7002]) AS c;
 INSERT INTO accounts (customer_id, id, client_id, connection_id, source_id, aggregator_id, name, type, currency)
     OVERRIDING SYSTEM VALUE SELECT c, 1, 1, 1, c, '1', 'Checking', 'checking', 'USD' FROM unnest(ARRAY[7001, 7002]) AS c;
 INSERT INTO pulls (customer_id, id, account_id, at, kind, from_on, to_on, outcome, reported_rows) OVERRIDING SYSTEM VALUE
@@ -54,8 +57,17 @@ INSERT INTO review_items (customer_id, id, client_id, entry_id, transaction_id, 
     SELECT c, 1, 1, 1, 2, 'differs', 'another amount' FROM unnest(ARRAY[7001, 7002]) AS c;
 INSERT INTO bank_refreshes (customer_id, id, client_id, connection_id, kind, requested_by) OVERRIDING SYSTEM VALUE
     SELECT c, 1, 1, 1, 'current', 'user:1' FROM unnest(ARRAY[7001, 7002]) AS c;
+INSERT INTO support_cases (customer_id, id, client_id, connection_id, reason, opened_by) OVERRIDING SYSTEM VALUE
+    SELECT c, 1, 1, 1, 'The bank asks a security question or code; answer it.', 'user:1' FROM unnest(ARRAY[7001, 7002]) AS c;
+INSERT INTO case_actions (customer_id, id, case_id, owner, text, created_by) OVERRIDING SYSTEM VALUE
+    SELECT c, 1, 1, 'client', 'Be reachable.', 'user:1' FROM unnest(ARRAY[7001, 7002]) AS c;
 INSERT INTO removals (customer_id, id, client_id, source_id, kind, aggregator_customer_id) OVERRIDING SYSTEM VALUE
     SELECT c, 1, 1, c, 'customer', '1' FROM unnest(ARRAY[7001, 7002]) AS c;
+INSERT INTO widget_sessions (customer_id, id, client_id, kind, step, connection_id, requested_by, expires_at)
+    SELECT c, ('00000000-0000-0000-0000-00000000' || c)::uuid, 1, 'fix', 'trouble', 1, 'user:1', now() + interval '2 hours'
+    FROM unnest(ARRAY[7001, 7002]) AS c;
+INSERT INTO mails (customer_id, id, client_id, recipient, subject, body) OVERRIDING SYSTEM VALUE
+    SELECT c, 1, 1, 'ann@client.example', 'Your bank needs you', 'Hello' FROM unnest(ARRAY[7001, 7002]) AS c;
 INSERT INTO api_keys (customer_id, id, name, key_sha256, hint, scopes) OVERRIDING SYSTEM VALUE
     SELECT c, 1, 'export', sha256(('key ' || c)::bytea), 'abcd', '{clients:read}' FROM unnest(ARRAY[7001, 7002]) AS c;
 INSERT INTO sign_in_failures (name_sha256, failures, blocked_until) VALUES (sha256(''), 1, now());

@@ -30,7 +30,8 @@ MONEY = (
         "ledger_accounts",
         "review_items",
     ),
-    *("removals", "bank_refreshes", "change_counters", "audit_log", "inbox"),
+    *("removals", "bank_refreshes", "change_counters", "audit_log", "inbox", "connection_history"),
+    *("widget_sessions", "support_cases", "case_actions", "mails"),
 )
 
 

@@ -18,7 +18,7 @@ from bankfeed.model import (
     EventType,
     ListedInstitution,
 )
-from bankfeed.outbox import make_disabled_event, make_event
+from bankfeed.outbox import News, make_disabled_event, make_event
 from tests.conftest import Urls
 from tests.db.made import Ground, make_connection
 from tests.db.outbox import rows
@@ -37,7 +37,8 @@ def made(ground: Ground, event_type: EventType = REFRESHED, *accounts: int, **ch
         "connection_id": ground.connection_id,
         "at": datetime.now(UTC),
     }
-    return make_event(event_type, [AccountId(each) for each in accounts], **(values | changes))
+    news = News(event_type=event_type, accounts=tuple(AccountId(each) for each in accounts))
+    return make_event(news, **(values | changes))
 
 
 async def emit(ground: Ground, *events: OutboundEvent) -> int:
@@ -83,7 +84,15 @@ async def test_an_endpoint_gets_the_types_that_it_asks_for(ground: Ground, super
         DELETED: {usual, every},
         EventType.CONNECTION_BROKEN: {picky, every},
         EventType.CONNECTION_REPAIRED: {every},
-        EventType.ENDPOINT_DISABLED: {every},
+        **dict.fromkeys(
+            (
+                EventType.ENDPOINT_DISABLED,
+                EventType.INSTITUTION_NOTICE,
+                EventType.WIDGET_ENDED,
+                EventType.CASE_CHANGED,
+            ),
+            {every},
+        ),
     }
     for event_type in EventType:
         assert len(wanted[event_type]) == await emit(ground, made(ground, event_type))

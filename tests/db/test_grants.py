@@ -11,15 +11,17 @@ OURS = "relnamespace = 'public'::regnamespace"
 ROLES = ("bankfeed_app", "bankfeed_queue")
 
 READ_BY_QUEUE = {
-    "customers": "id",
-    "sources": "id customer_id slug connector bound_to",
-    "clients": "customer_id id locked_at erase_at erased_at",
+    "customers": "id notify_hours notify_clients_hours notified_at",
+    "sources": "id customer_id slug connector dialect bound_to",
+    "clients": "customer_id id locked_at deleted_at erase_at erased_at notified_at",
+    "mails": "customer_id id state tries due_at lease_token lease_until finished_at",
+    "widget_sessions": "customer_id id expires_at visit_until seen_at opened_at ended_at has_webhook",
     "sign_in_failures": "name_sha256 failures blocked_until",
     "bank_refreshes": "customer_id id connection_id kind state tries due_at lease_token lease_until finished_at",
     "removals": "customer_id id source_id kind state tries due_at lease_token lease_until finished_at",
     "enrolments": "customer_id client_id source_id aggregator_customer_id created_at",
     "connections": "customer_id id client_id source_id institution_id aggregator_login_id state requested claimed handled"
-    " failures due_at next_update_at lease_token lease_until last_refresh_at deleted_at",
+    " failures due_at next_update_at lease_token lease_until last_refresh_at broken_since deleted_at",
     "accounts": "customer_id id connection_id source_id aggregator_id state adopted_into deleted_at",
     "received": "source_id event_id body_sha256 received_at",
     "inbox": "source_id id received_at customer_id name event_type event_id customer_ref login_refs account_refs state"
@@ -29,15 +31,18 @@ READ_BY_QUEUE = {
     "endpoint_health": "failures blocked_until",
     "institutions": "id time_zone",
     "institution_health": "institution_id failures failing_since blocked_until",
+    "institution_notices": "id institution_id status migrates_until at told_customer_id told_connection_id finished_at",
     "schema_version": "version loaded_at",
 }
 UPDATED_BY_QUEUE = {
     "connections": "requested claimed due_at next_update_at lease_token lease_until repair_hinted_at",
     "accounts": "delete_hinted_at",
+    "institution_notices": "told_customer_id told_connection_id finished_at",
     "institution_health": "institution_id failures failing_since blocked_until",
     "sign_in_failures": "name_sha256 failures blocked_until",
     "bank_refreshes": "due_at lease_token lease_until",
     "removals": "due_at lease_token lease_until",
+    "mails": "due_at lease_token lease_until",
     "inbox": "customer_id state reason needs_listing tries ends due_at lease_token lease_until finished_at",
 }
 INSERTED_BY_QUEUE = {
@@ -62,6 +67,9 @@ SECRET_TO_QUEUE = {  # what no allow-list may ever name
     *("users.invite_sha256", "api_keys.key_sha256", "idempotency_keys.answer", "clients.email", "clients.phone"),
     *("removals.aggregator_ref", "bank_refreshes.message", "review_items.reason", "endpoints.previous_secret"),
     *("endpoints.signing_key", "endpoints.previous_signing_key"),
+    *("mails.recipient", "mails.subject", "mails.body", "customers.notify_email"),
+    *("widget_sessions.visit", "widget_sessions.redirect_uri"),
+    *("support_cases.telephone", "support_cases.note", "support_cases.facts", "case_actions.text"),
 }
 
 
@@ -125,7 +133,7 @@ async def test_the_queue_reads_no_ones_data(superuser: asyncpg.Connection) -> No
 @pytest.mark.parametrize(
     ("role", "tables"),
     [
-        ("bankfeed_queue", ["received", "sign_in_failures"]),
+        ("bankfeed_queue", ["mails", "received", "sign_in_failures", "widget_sessions"]),
         (
             "bankfeed_app",
             [

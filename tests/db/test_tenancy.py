@@ -40,7 +40,8 @@ TENANT_TABLES = (
         "delivery_queue",
         "attempts",
     ),
-    *("api_keys", "bank_refreshes", "removals", "idempotency_keys", "audit_log"),
+    *("api_keys", "bank_refreshes", "removals", "idempotency_keys", "audit_log", "connection_history"),
+    *("mails", "support_cases", "case_actions", "widget_sessions"),
 )
 OWNERS = {"customers": "id"}
 UPDATED = {  # every tenant table that the app may update, and a column to try it on
@@ -62,6 +63,10 @@ UPDATED = {  # every tenant table that the app may update, and a column to try i
     "api_keys": "hint",
     "bank_refreshes": "message",
     "removals": "reason",
+    "mails": "reason",
+    "support_cases": "note",
+    "case_actions": "text",
+    "widget_sessions": "message",
     "idempotency_keys": "status",
     "endpoints": "url",
     "endpoint_health": "failures",

@@ -25,7 +25,15 @@ PURE = (
             "errors",
         )
     ),
-    *("bankfeed.bodies", "bankfeed.cursor", "bankfeed.finding", "bankfeed.people", "bankfeed.redaction"),
+    *("bankfeed.case_words", "bankfeed.repair", "bankfeed.repair_words"),
+    *(
+        "bankfeed.bodies",
+        "bankfeed.cursor",
+        "bankfeed.finding",
+        "bankfeed.letters",
+        "bankfeed.people",
+        "bankfeed.redaction",
+    ),
     *(f"bankfeed.replay.{noun}" for noun in REPLAY),
 )
 PURE_MAY = (
@@ -90,6 +98,7 @@ RULES: dict[str, Callable[[Use], bool]] = {
     "db does not know the aggregators": never("bankfeed.db", "bankfeed.aggregators"),
     "the aggregators do not know db": never("bankfeed.aggregators", "bankfeed.db"),
     "asyncpg is for db and runtime": only("asyncpg", "bankfeed.db", "bankfeed.runtime"),
+    "mail goes out through one door": only("aiosmtplib", "worker.mail_server"),
     "arq is for jobs, runtime and worker": only("arq", "bankfeed.jobs", "bankfeed.runtime", "worker"),
     "local servers need nothing installed": needs_installed,
 }

@@ -25,7 +25,7 @@ from bankfeed.model import (
     TransactionId,
     TransactionState,
 )
-from bankfeed.outbox import NOBODY, make_disabled_event, make_event, make_test_event, write_body
+from bankfeed.outbox import NOBODY, News, make_disabled_event, make_event, make_test_event, write_body
 from bankfeed.reconcile.changes import Change, ChangeKind, Changes, Rule, Verdict
 from bankfeed.signing import build_headers
 from tests.pure.rows import make_row
@@ -44,7 +44,9 @@ def make(event_type: EventType = EventType.TRANSACTIONS_REFRESHED, **changes: An
         "at": AT,
         "counter": ChangeCounter(last_change_no=41, epoch=9),
     }
-    return make_event(event_type, [AccountId(1542), AccountId(LARGE)], **(values | changes))
+    said = {name: changes.pop(name) for name in ("counts", "standing", "extra") if name in changes}
+    news = News(event_type=event_type, accounts=(AccountId(1542), AccountId(LARGE)), **said)
+    return make_event(news, **(values | changes))
 
 
 def written(event: OutboundEvent, body_format: BodyFormat = BodyFormat.LEDGERSYNC) -> Any:
@@ -87,12 +89,14 @@ def test_each_event_has_an_id_of_its_own() -> None:
 def test_the_ledgersync_form_is_what_its_document_prints() -> None:
     """The accounts alone, in a text, and a time without zone: the printed example, less its blank and its comma."""
     event = make_event(
-        EventType.ACCOUNT_ADDED,
-        [AccountId(1542), AccountId(1367), AccountId(1257)],
+        News(
+            event_type=EventType.ACCOUNT_ADDED,
+            accounts=(AccountId(1542), AccountId(1367), AccountId(1257)),
+            counts=COUNTS,
+        ),
         client_id=ClientId(5),
         connection_id=ConnectionId(6),
         at=datetime(2024, 7, 15, 13, 7, 7, 727_000, tzinfo=UTC),
-        counts=COUNTS,
     )
     assert (
         f'{{"eventType":"accountAdded","eventId":"{event.event_id}","timestamp":"2024-07-15 13:07:07.727",'

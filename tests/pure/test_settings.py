@@ -105,6 +105,30 @@ def test_a_process_needs_both_databases_and_keys() -> None:
     assert URL == Settings.for_process(REQUIRED).database_url.reveal()
 
 
+@pytest.mark.parametrize(
+    "url", ["smtp://a%40b:c@mail.firm.example:587", "smtps://mail.firm.example", "smtp://[::1]:25"]
+)
+def test_a_mail_server_needs_a_sender(url: str) -> None:
+    """Whoever may send has to say in whose name, and both are off by default."""
+    given = {**REQUIRED, "BANKFEED_SMTP_URL": url}
+    with pytest.raises(SettingsError, match="expected BANKFEED_MAIL_FROM to be set, because BANKFEED_SMTP_URL is"):
+        Settings.for_process(given)
+    settings = Settings.for_process({**given, "BANKFEED_MAIL_FROM": "Feeds@Firm.example"})
+    assert (url, "feeds@firm.example") == (settings.smtp_url.reveal(), settings.mail_from)
+    assert not Settings.for_process(REQUIRED).smtp_url
+
+
+@pytest.mark.parametrize(
+    "url", ["https://mail", "smtp:///mail", "smtp://user:tell-nobody@", "smtp://a:tell-nobody#1@mail"]
+)
+def test_a_mail_server_that_cannot_be_one_is_refused_without_its_password(url: str) -> None:
+    """The refusal says what one looks like, and repeats nothing."""
+    said = refusal({"BANKFEED_SMTP_URL": url, "BANKFEED_MAIL_FROM": "firm"})
+    assert "expected BANKFEED_SMTP_URL to be a URL like smtp" in said
+    assert "expected BANKFEED_MAIL_FROM to be an e-mail address like bankfeed@firm.example, got 'firm'" in said
+    assert "tell-nobody" not in said
+
+
 def test_a_command_that_opens_no_secret_needs_no_keys() -> None:
     """It needs both databases all the same; keys that are set are read, and refused where they cannot be used."""
     assert URL == Settings.for_command(DATABASES).database_url.reveal()
@@ -181,7 +205,9 @@ def test_what_is_no_whole_number_is_refused(text: str) -> None:
 def test_what_is_secret_is_declared_so(cls: type[Settings] | type[LocalSettings]) -> None:
     """A URL with a password, a key and a secret are of the type that prints as ***."""
     for field in dataclasses.fields(cls):
-        is_told = field.name.endswith(("database_url", "redis_url", "secret", "key", "keys", "password", "token"))
+        is_told = field.name.endswith(
+            ("database_url", "redis_url", "smtp_url", "secret", "key", "keys", "password", "token")
+        )
         assert is_told == (field.type is Secret), field.name
 
 

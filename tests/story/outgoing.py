@@ -9,7 +9,7 @@ import asyncpg
 from bankfeed.db import Database
 from bankfeed.db.event import insert_events
 from bankfeed.model import ConnectionId, EndpointId, EventType
-from bankfeed.outbox import make_event
+from bankfeed.outbox import News, make_event
 from tests.seed import Tenant, make_endpoint, make_sources, make_tenant
 
 SECRET_PATH = "/a-path-that-is-a-secret"
@@ -27,7 +27,12 @@ class Firm:
     async def emit(self, *types: EventType) -> list[str]:
         """Commit events about the customer's client; return their ids."""
         events = [
-            make_event(each, (), client_id=self.tenant.client_id, connection_id=ConnectionId(1), at=datetime.now(UTC))
+            make_event(
+                News(event_type=each),
+                client_id=self.tenant.client_id,
+                connection_id=ConnectionId(1),
+                at=datetime.now(UTC),
+            )
             for each in types
         ]
         async with self.database.tenant(self.tenant.customer_id) as conn:

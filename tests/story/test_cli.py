@@ -29,7 +29,7 @@ from tests.seed import make_sources
 
 COMMANDS = (
     *("up", "listen", "send-event", "status", "explain", "replay", "inbox", "customers", "endpoints", "deliveries"),
-    *("replay-events", "secrets", "schema"),
+    *("replay-events", "secrets", "schema", "institutions", "accounts", "cases"),
 )
 EXAMPLE = "deploy/examples/ledgersync-account-added.txt"
 CLEAN = {name: text for name, text in os.environ.items() if not name.startswith("BANKFEED_")}

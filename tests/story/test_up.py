@@ -7,6 +7,7 @@ import select
 import shlex
 import shutil
 import signal
+import smtplib
 import stat
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import asyncpg
@@ -307,6 +309,22 @@ def test_the_quickstart_copies_and_follows_the_demo(up: Up) -> None:
     assert re.search(r"copied [1-9]\d* transactions", said)
     assert "refreshed" in said
     assert "since then" in said
+
+
+def test_what_it_sends_by_mail_is_in_the_printed_mailbox(up: Up) -> None:
+    """The mail server that the worker is told of is Finbank's, and its letters are on the printed page."""
+    server = urlsplit(read_run_env(up.data)["BANKFEED_SMTP_URL"])
+    assert server.hostname is not None
+    assert server.port is not None
+    with smtplib.SMTP(server.hostname, server.port) as mail:
+        mail.sendmail("a@firm.example", "b@firm.example", b"Subject: FinBank <needs> you\r\n\r\nHello\r\n")
+    page = next(line.split()[1] for line in up.lines if line.startswith("mailbox"))
+
+    async def read() -> str:
+        async with aiohttp.ClientSession() as session:
+            return await (await session.get(page)).text()
+
+    assert "FinBank &lt;needs&gt; you" in asyncio.run(read())
 
 
 def test_a_second_one_in_the_same_folder_is_refused(up: Up) -> None:

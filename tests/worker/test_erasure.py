@@ -3,9 +3,11 @@
 import asyncio
 from uuid import uuid4
 
-from bankfeed import acts, metrics, removal
+from bankfeed import acts, cases, metrics, removal
+from bankfeed.cases import CaseRequest
 from bankfeed.db.client import insert_client, upsert_enrolment
-from bankfeed.model import EventType, TransactionId
+from bankfeed.db.mail import NewMail, insert_mails
+from bankfeed.model import ClientId, EventType, TransactionId
 from tests.subscriber import Subscriber
 from tests.worker.conftest import Bench
 from worker.erasure import erase_clients
@@ -15,6 +17,7 @@ COUNTS = """
 SELECT (SELECT count(*) FROM accounts WHERE client_id = $1) + (SELECT count(*) FROM transactions WHERE client_id = $1)
      + (SELECT count(*) FROM connections WHERE client_id = $1) + (SELECT count(*) FROM events WHERE client_id = $1)
      + (SELECT count(*) FROM ledger_entries WHERE client_id = $1) + (SELECT count(*) FROM enrolments WHERE client_id = $1)
+     + (SELECT count(*) FROM support_cases WHERE client_id = $1) + (SELECT count(*) FROM mails WHERE client_id = $1)
 """
 
 
@@ -37,6 +40,21 @@ async def make_second(bench: Bench) -> tuple[int, str]:
     return client_id, ref
 
 
+async def open_case(bench: Bench, client_id: int) -> None:
+    """Open a support case about a client's login; it begins with two things to be done."""
+    connection_id = await bench.one("SELECT id FROM connections WHERE client_id = $1", client_id)
+    wanted = CaseRequest(connection_id=connection_id, telephone="+1 555 0100", opened_by="user:1")
+    async with bench.database.tenant(bench.tenant.customer_id) as conn:
+        await cases.open_case(conn, bench.context.settings, bench.tenant.customer_id, wanted)
+
+
+async def write_to(bench: Bench, client_id: int) -> None:
+    """Queue a letter to a client."""
+    letter = NewMail(recipient="ann@client.example", subject="s", body="b", client_id=ClientId(client_id))
+    async with bench.database.tenant(bench.tenant.customer_id) as conn:
+        await insert_mails(conn, bench.tenant.customer_id, [letter])
+
+
 async def delete(bench: Bench, *, erase_days: int) -> None:
     async with bench.database.tenant(bench.tenant.customer_id) as conn:
         await removal.delete_client(conn, bench.tenant.customer_id, bench.tenant.client_id, erase_days=erase_days)
@@ -49,6 +67,9 @@ async def test_a_client_is_erased_when_its_time_has_come(bench: Bench, subscribe
     accounts = await link(bench, bench.tenant.customer_ref)
     row = next(each for each in await bench.rows(accounts["checking"]) if each["state"] == "active")
     await acts.link(bench.database, bench.tenant.customer_id, TransactionId(row["id"]), "L1", actor="user:1")
+    for client_id in (second_id, bench.tenant.client_id):
+        await open_case(bench, client_id)
+        await write_to(bench, client_id)
     kept = await bench.one(COUNTS, second_id)
     bodies = await bench.one("SELECT count(*) FROM inbox WHERE body <> ''")
     await delete(bench, erase_days=30)
@@ -63,6 +84,7 @@ async def test_a_client_is_erased_when_its_time_has_come(bench: Bench, subscribe
     assert kept == await bench.one(COUNTS, second_id)
     assert counted < metrics.ERASED_ROWS._value.get()
     assert bodies - 1 == await bench.one("SELECT count(*) FROM inbox WHERE body <> ''")
+    assert 2 == await bench.one("SELECT count(*) FROM case_actions")
     for table in ("acts", "pulls", "transaction_aliases"):
         assert 0 == await bench.one(
             f"SELECT count(*) FROM {table} t WHERE NOT EXISTS (SELECT FROM accounts a WHERE a.id = t.account_id)"  # noqa: S608

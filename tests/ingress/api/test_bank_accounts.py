@@ -1,4 +1,4 @@
-"""/bank-accounts and /error-codes: what there is, how it stands, what to do, and what a person changes."""
+"""/bank-accounts: what there is, how it stands, what to do, and what a person changes."""
 
 from typing import Any
 
@@ -6,7 +6,6 @@ import asyncpg
 import pytest
 
 from bankfeed.db.client import insert_client
-from bankfeed.health import MEANINGS
 from tests.ingress.api.conftest import Person
 from tests.ingress.api.rows import Book
 
@@ -162,7 +161,12 @@ async def test_a_summary_of_what_is_well(api: Person, book: Book, account_id: in
         ),
         (
             "state = 'needs_person', status_code = 103",
-            ("needs_person", "The bank refused the user name or password; enter them again.", "person", True),
+            (
+                "needs_person",
+                "The bank refused the user name or password; enter them again.",
+                "person_credentials",
+                True,
+            ),
         ),
         (
             "state = 'waiting', status_code = 905",
@@ -239,20 +243,3 @@ async def test_a_reader_only_looks(reader: Person, account_id: int) -> None:
         await reader.post(f"{path}/refresh-historic"),
     ):
         assert 403 == said.status
-
-
-async def test_the_codes_are_everybodys(api: Person) -> None:
-    """Without a token each documented code is listed once, in words, with the next step and who acts."""
-    said = await api.as_nobody().get("/error-codes")
-    assert 200 == said.status
-    codes = said.body["errorCodes"]
-    assert sorted(MEANINGS) == [each["code"] for each in codes]
-    found = next(each for each in codes if each["code"] == 103)
-    assert ("needs_person", "person", False, True) == (
-        found["state"],
-        found["whoActs"],
-        found["isRetryable"],
-        found["isFixable"],
-    )
-    assert "All Data Received" == codes[0]["message"]
-    assert all(each["message"] and each["nextStep"] for each in codes)

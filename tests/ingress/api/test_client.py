@@ -12,7 +12,7 @@ from aiohttp import ClientConnectionError, web
 from bankfeed.client import ApiError, BadSignature, Bankfeed, read_webhook
 from bankfeed.client import transport as transport_module
 from bankfeed.model import ClientId, ConnectionId, EventType
-from bankfeed.outbox import make_event
+from bankfeed.outbox import News, make_event
 from bankfeed.signing import build_headers
 from tests.finbank import free_port
 from tests.ingress.api.conftest import Person
@@ -112,7 +112,7 @@ def test_a_webhook_is_checked_and_read() -> None:
     """What Bankfeed sends is an event with ids; a changed byte or another secret is refused."""
     now = datetime.now(UTC)
     sent = make_event(
-        EventType.TRANSACTIONS_REFRESHED, [], client_id=ClientId(5), connection_id=ConnectionId(6), at=now
+        News(event_type=EventType.TRANSACTIONS_REFRESHED), client_id=ClientId(5), connection_id=ConnectionId(6), at=now
     )
     headers = build_headers([ENDPOINT_SECRET], message_id=str(sent.event_id), at=now, body=sent.body)
     event = read_webhook(ENDPOINT_SECRET, headers, sent.body)

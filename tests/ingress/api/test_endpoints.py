@@ -9,7 +9,7 @@ import pytest
 
 from bankfeed.db.event import insert_events
 from bankfeed.model import ConnectionId, EventType
-from bankfeed.outbox import make_event
+from bankfeed.outbox import News, make_event
 from tests.ingress.api.conftest import Person
 from tests.ingress.api.sink import LOOPBACK, Sink, deliver, open_sink
 
@@ -42,7 +42,7 @@ async def emit(api: Person, superuser: asyncpg.Connection, *types: EventType) ->
     ids = []
     for event_type in types:
         at = await superuser.fetchval("SELECT clock_timestamp()")
-        event = make_event(event_type, (), client_id=api.client_id, connection_id=ConnectionId(1), at=at)
+        event = make_event(News(event_type=event_type), client_id=api.client_id, connection_id=ConnectionId(1), at=at)
         async with api.database.tenant(api.customer_id) as conn:
             await insert_events(conn, api.customer_id, [event])
         ids.append(str(event.event_id))

@@ -66,7 +66,9 @@ async def test_every_example_does_what_it_says(api: Person, superuser: asyncpg.C
     await sent.send("acceptInvitation", token=invited["invitation"]["token"])
     sent.person = owner
     await sent.send("updateOwnCustomer")
+    await sent.send("updateNotifications")
     await sent.send("makeKey")
+    await sent.send("replaceRedirectUris")
     await sent.send("addClient")
 
     sent.person = api
@@ -77,6 +79,8 @@ async def test_every_example_does_what_it_says(api: Person, superuser: asyncpg.C
     sent.ids |= {shown: await book.add_row(account, "-42.50") for shown in SHOWN_IDS}
     await sent.send("updateClient", f"/clients/{api.client_id}")
     await sent.send("updateBankAccount", f"/bank-accounts/{connection}")
+    await support(sent, connection)
+    await widgets(sent, api, superuser)
 
     added = await sent.send("addLedgerAccount")
     sent.ids[7] = added["ledgerAccount"]["id"]
@@ -104,6 +108,28 @@ async def test_every_example_does_what_it_says(api: Person, superuser: asyncpg.C
     await sent.send("testWebhookEndpoint", f"/webhook-endpoints/{endpoint}/test")
     await sent.send("replayEvents", f"/webhook-endpoints/{endpoint}/replay")
     assert set() == sent.left
+
+
+async def widgets(sent: Sent, api: Person, superuser: asyncpg.Connection) -> None:
+    """The widget for a client, for a bank, for a bank account; back to where the firm says."""
+    client = (await api.get(f"/clients/{api.client_id}")).body["client"]["username"]
+    sent.ids[3] = await superuser.fetchval(
+        "INSERT INTO institutions (connector, aggregator_id, name, is_sandbox) VALUES ('finicity', 'x', 'Bank', true) RETURNING id"
+    )
+    await sent.send("replaceRedirectUris")
+    await sent.send("openAddWidget", username=client)
+    await sent.send("openAddLiteWidget")
+    await sent.send("openFixWidget")
+
+
+async def support(sent: Sent, connection: int) -> None:
+    """A case, from its beginning to its end."""
+    sent.ids[5] = connection
+    case = (await sent.send("openCase"))["case"]
+    path = f"/cases/{case['id']}"
+    await sent.send("addCaseAction", f"{path}/actions")
+    await sent.send("updateCaseAction", f"{path}/actions/{case['actions'][0]['id']}")
+    await sent.send("closeCase", f"{path}/close")
 
 
 def by_code(listed: list[dict[str, Any]], code: str) -> int:

@@ -68,6 +68,7 @@ async def test_an_institution_is_shown_with_its_contacts(listed: Person) -> None
         "status": "online",
         "isOauth": False,
         "timeZone": "America/Denver",
+        "signInAgainUntil": None,
     } == found
     assert found == (await listed.get(f"/institutions/{found['id']}")).body["institution"]
 

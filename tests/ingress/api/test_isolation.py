@@ -1,5 +1,6 @@
 """Nobody sees or touches what is another customer's: every route, walked with another's ids."""
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,16 @@ from ingress.api.routes import ROUTES
 from tests.ingress.api.conftest import Person
 
 MARK = "theirs-alone"
+FACTS = json.dumps(
+    {
+        **dict.fromkeys(("institution", "institution_status", "institution_phone", "institution_email"), MARK),
+        **dict.fromkeys(("institution_url", "message", "todo"), MARK),
+        "state": "needs_person",
+        "code": 103,
+        "since": "2026-11-03T14:05:00Z",
+        "last_good_at": None,
+    }
+)
 WORLD = f"""
     WITH who AS (SELECT $1::bigint AS customer_id, $2::bigint AS client_id),
     connection AS (
@@ -72,7 +83,18 @@ WORLD = f"""
         SELECT customer_id, '{MARK}', sha256('{MARK} key'), 'xxxx', '{{clients:read}}' FROM who RETURNING id),
     refresh AS (
         INSERT INTO bank_refreshes (customer_id, client_id, connection_id, kind, requested_by)
-        SELECT customer_id, client_id, connection.id, 'current', 'user:1' FROM who, connection RETURNING id)
+        SELECT customer_id, client_id, connection.id, 'current', 'user:1' FROM who, connection RETURNING id),
+    support_case AS (
+        INSERT INTO support_cases (customer_id, client_id, connection_id, reason, tried, facts, telephone, note, opened_by)
+        SELECT customer_id, client_id, connection.id, '{MARK}', '[]', '{FACTS}', '{MARK}', '{MARK}', 'user:1'
+        FROM who, connection RETURNING id),
+    action AS (
+        INSERT INTO case_actions (customer_id, case_id, owner, text, created_by)
+        SELECT customer_id, support_case.id, 'firm', '{MARK}', 'user:1' FROM who, support_case RETURNING id),
+    widget AS (
+        INSERT INTO widget_sessions (customer_id, client_id, connection_id, kind, step, message, requested_by, expires_at)
+        SELECT customer_id, client_id, connection.id, 'fix', 'trouble', '{MARK}', 'user:1', now() + interval '1 hour'
+        FROM who, connection RETURNING id)
     SELECT (SELECT client_id FROM who) AS "clientId", (SELECT id FROM connection) AS "bankAccountId",
            (SELECT id FROM account) AS "subAccountId", (SELECT id FROM pull) AS "pullId",
            (SELECT id FROM transaction) AS "transactionId", (SELECT id FROM act) AS "actId",
@@ -80,7 +102,8 @@ WORLD = f"""
            (SELECT id FROM entry) AS "entryId", (SELECT id FROM review) AS "reviewId",
            (SELECT id FROM endpoint) AS "endpointId", (SELECT event_id::text FROM event) AS "eventId",
            (SELECT id FROM delivery) AS "deliveryId", (SELECT id FROM person) AS "userId", (SELECT id FROM key) AS "keyId",
-           (SELECT id FROM refresh) AS "refreshId"
+           (SELECT id FROM refresh) AS "refreshId", (SELECT id FROM support_case) AS "caseId",
+           (SELECT id FROM action) AS "actionId", (SELECT id::text FROM widget) AS "widgetSessionId"
 """  # noqa: S608 - our own words
 OTHERWISE_NAMED = {"into": "transactionId", "choice": "transactionId", "transactionIds": "transactionId"}
 COMMON = {"institutionId"}  # everybody's
@@ -103,6 +126,9 @@ TABLES = (
     "api_keys",
     "bank_refreshes",
     "removals",
+    "support_cases",
+    "case_actions",
+    "widget_sessions",
     "transaction_changes",
     "change_counters",
 )
@@ -111,6 +137,7 @@ BODIES: Mapping[str, Any] = {
     "state": "active", "username": "x", "url": "https://ok.example/", "description": "x", "code": "x", "csv": "code,name,kind\n",
     "expectedGap": "1.00", "gap": "1.00", "kind": "expense", "eventTypes": ["accountAdded"], "overlapHours": 1,
     "since": "2026-01-01T00:00:00Z", "until": "2026-01-02T00:00:00Z", "dryRun": False, "scopes": ["clients:read"],
+    "telephone": "555 0100", "owner": "firm", "text": "x", "done": True, "note": "x", "tried": [],
 }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import pytest
 from bankfeed.client import Bankfeed
 from bankfeed.db.event import insert_events
 from bankfeed.model import ClientId, ConnectionId, EndpointId, EventType
-from bankfeed.outbox import make_disabled_event, make_event
+from bankfeed.outbox import News, make_disabled_event, make_event
 from tests.ingress.api.conftest import Person, Said
 from tests.ingress.api.sink import LOOPBACK, Sink, deliver, open_sink
 from tests.ingress.api.test_endpoints import EVERY, add, emit
@@ -367,8 +367,7 @@ async def test_anothers_endpoint_is_not_told(api: Person, other: Person, reader:
 async def emit_about(api: Person, client_id: int, connection_id: int) -> str:
     """Commit one event about a client's bank account; return its id."""
     event = make_event(
-        EventType.MFA_UPDATED,
-        (),
+        News(event_type=EventType.MFA_UPDATED),
         client_id=ClientId(client_id),
         connection_id=ConnectionId(connection_id),
         at=datetime.now(UTC),

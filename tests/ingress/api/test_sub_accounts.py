@@ -7,7 +7,9 @@ from typing import Any
 import asyncpg
 import pytest
 
+from bankfeed.accounts_command import unhide
 from bankfeed.db.client import insert_client
+from bankfeed.model import AccountId
 from tests.ingress.api.conftest import Person, Said
 from tests.ingress.api.rows import Book
 
@@ -165,7 +167,7 @@ async def test_it_books_to_an_open_ledger_account_of_its_client(api: Person, boo
 
 
 async def test_a_hidden_account_leaves_the_feed(api: Person, book: Book, account_id: int) -> None:
-    """Hidden, the rows in view are reported as removed; shown again, they come again; other accounts' rows stay still."""
+    """Hidden, the rows in view are reported as removed; shown by the operator, they come again; other accounts' stay still."""
     rows = {await book.add_row(account_id), await book.add_row(account_id, state="pending")}
     await book.add_row(account_id, state="removed")
     await book.add_row(await book.add_account())
@@ -173,9 +175,20 @@ async def test_a_hidden_account_leaves_the_feed(api: Person, book: Book, account
     assert (await change(api, account_id, isHidden=True)).body["subAccount"]["isHidden"]
     hidden = await read_feed(api, cursor)
     assert (rows, set()) == (set(hidden["removed"]), coming(hidden))
-    await change(api, account_id, isHidden=False)
+    await unhide(api.database, account_id=AccountId(account_id), customer_id=None)
     shown = await read_feed(api, hidden["nextCursor"])
     assert ([], rows) == (shown["removed"], coming(shown))
+
+
+async def test_nobody_shows_a_hidden_one_again(api: Person, book: Book, account_id: int) -> None:
+    """409 for whoever asks, whatever else is asked with it, and nothing changes; of one that is not hidden it says nothing."""
+    said = await change(api, account_id, isHidden=False, name="House")
+    assert (False, "House") == (said.body["subAccount"]["isHidden"], said.body["subAccount"]["name"])
+    await change(api, account_id, isHidden=True)
+    said = await change(api, account_id, isHidden=False, name="x")
+    assert (409, "conflict", "isHidden") == (said.status, said.body["code"], said.body["field"])
+    shown = (await api.get(f"/sub-accounts/{account_id}")).body["subAccount"]
+    assert (True, "House") == (shown["isHidden"], shown["name"])
 
 
 async def test_hiding_the_hidden_moves_nothing(api: Person, book: Book, account_id: int) -> None:

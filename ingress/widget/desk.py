@@ -1,0 +1,449 @@
+"""What a person does on a page: looked at, then either a move within the session, or a call to the aggregator.
+
+A call runs in a task of its own, so that nobody's browser holds it: it goes on when the browser goes away, and the page asks
+how far it is. It holds the session by a token; were this process to end, the page offers to try again once its time is over.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+from uuid import UUID, uuid4
+
+from bankfeed.aggregators.linking import Challenge, Linker, Offer, OfferedAccount, OwnWidget
+from bankfeed.cases import CaseRequest, open_case
+from bankfeed.db import Database, client, source, widget
+from bankfeed.db.institution import Institution
+from bankfeed.db.widget import Login, Outcome, Place, WidgetKind, WidgetSession, WidgetStep
+from bankfeed.errors import AggregatorError, BadRequest, BankfeedError, NotFound, Unavailable
+from bankfeed.health import ConnectionState, Meaning, describe, read_code
+from bankfeed.jobs import Wake, Waker
+from bankfeed.logs import get_logger
+from bankfeed.model import CustomerId
+from bankfeed.repair import MAX_TRIED, Bank, Step, StepName, Tried, next_step
+from bankfeed.settings import Settings
+from bankfeed.widgets import note_ended, tell_ended
+from ingress.api.catalogue import Catalogue
+from ingress.widget.flow import NOT_AT_ALL, NOT_NOW, Errand
+from ingress.widget.visit import Visit, seal, unseal
+
+WORK_MARGIN_S: Final = 30  # beside what the bank may take: a token, an enrolment, what is written after it
+GLANCE_S: Final = 1.5  # that a page waits for its call before it says that the bank is being asked
+MOST_CALLS: Final = 200
+MOST_TRIES: Final = 20
+MOST_CHARS: Final = 256
+MOST_CODE_CHARS: Final = 2_000
+TOO_MANY: Final = "That was tried too often. Ask for a new link, or tell your bookkeeper."
+BUSY: Final = "Too many banks are being asked at this moment. Try again in a minute."
+CUT_OFF: Final = "That was interrupted. Nothing was lost: try again."
+NOTHING_CHOSEN: Final = "Choose at least one account, or leave without linking."
+RAN_OUT: Final = "The time to go on was over, so this begins anew."
+EMPTY_FIELD: Final = "Fill in every field."
+VISIT_S: Final = 1_800  # that an unfinished repair is kept
+_REPAIRS: Final = (WidgetStep.TROUBLE, WidgetStep.CHECK)
+_CALLS: Final[Mapping[str, tuple[WidgetStep, ...]]] = {
+    "renew": (WidgetStep.KNOWN,),
+    "another": (WidgetStep.KNOWN,),
+    "again": (*_REPAIRS, WidgetStep.PREPARE, WidgetStep.CONSENT, WidgetStep.CHALLENGE),
+    "credentials": _REPAIRS,
+    "consent": _REPAIRS,
+}
+"""What only calls the bank, and on which pages."""
+
+
+Call = Callable[[], Awaitable[Place]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What the desk works with."""
+
+    database: Database
+    waker: Waker
+    catalogue: Catalogue
+    connectors: Mapping[str, Linker]
+
+
+class Desk:
+    """Takes what is posted, and runs the calls. Until `open` is called everything is Unavailable."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.signer = settings.signer()
+        self.sealer = settings.sealer()
+        self._parts: Parts | None = None
+        self._calls: set[asyncio.Task[None]] = set()
+
+    def open(self, parts: Parts) -> None:
+        """Begin to work."""
+        self._parts = parts
+
+    async def close(self, *, limit_s: float) -> None:
+        """Let calls go on for a moment, then cut them off: their pages offer to try again."""
+        if self._calls:
+            _, late = await asyncio.wait(self._calls, timeout=limit_s)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late, timeout=limit_s)
+
+    @property
+    def parts(self) -> Parts:
+        """What it works with. Raises Unavailable."""
+        if self._parts is None:
+            raise Unavailable("starting")
+        return self._parts
+
+    async def find_session(self, customer_id: CustomerId, session_id: UUID) -> WidgetSession | None:
+        """Return a session; None where it is forgotten."""
+        async with self.parts.database.tenant(customer_id) as conn:
+            return await widget.find_session(conn, customer_id, session_id)
+
+    async def find_institution(self, session: WidgetSession) -> Institution | None:
+        """Return the institution that a session is about; None where it is about none yet."""
+        if session.institution_id is None:
+            return None
+        return await self.parts.catalogue.get(session.institution_id)
+
+    async def find_login(self, session: WidgetSession) -> Login | None:
+        """Return the connection that a session is about; None where there is none, or it is closed."""
+        if session.connection_id is None:
+            return None
+        async with self.parts.database.tenant(session.customer_id) as conn:
+            found = await widget.list_logins(conn, session.customer_id, connection_id=session.connection_id)
+        return found[0] if found else None
+
+    def read_visit(self, session: WidgetSession) -> Visit:
+        """Open what a session keeps."""
+        return unseal(self.sealer, session)
+
+    # ------------------------------------------------------------------------------------------ opening
+
+    async def begin(self, session: WidgetSession, *, base: str) -> str | None:
+        """Begin a session that was just opened; return where the aggregator's own widget is, where it has one.
+
+        Raises AggregatorError where that could not be had; the session is over then.
+        """
+        institution = await self.find_institution(session)
+        connectors = self.parts.connectors
+        connector = institution.connector if institution is not None else next(iter(connectors))
+        if connectors[connector].has_own_widget:
+            return await self._hand_over(session, institution, connector, base=base)
+        if session.step is WidgetStep.PREPARE and institution is not None:
+            errand = await self._errand(session, institution, base=base)
+            await self._call(session, errand.prepare)
+        return None
+
+    async def _hand_over(
+        self, session: WidgetSession, institution: Institution | None, connector: str, *, base: str
+    ) -> str:
+        """Lead to the aggregator's own widget, whose news come in at our webhooks."""
+        database, login = self.parts.database, await self.find_login(session)
+        linker = self.parts.connectors[connector]
+        async with database.queue() as conn:
+            source_id = await source.find_feed_source(conn, session.customer_id, connector)
+            slug = await source.find_feed_slug(conn, source_id, "finicity") if source_id is not None else None
+        if source_id is None:
+            raise AggregatorError("there is no source for this aggregator", is_retryable=False)
+        async with database.tenant(session.customer_id) as conn:
+            known = dict(await client.list_customer_refs(conn, session.customer_id, session.client_id))
+        customer_ref = known.get(source_id) or await linker.create_customer(
+            f"bankfeed-{session.customer_id}-{session.client_id}"
+        )
+        link = await linker.make_widget_url(
+            OwnWidget(
+                customer_ref=customer_ref,
+                institution_ref=institution.ref if institution is not None and login is None else None,
+                login_ref=None if login is None else login.login_ref,
+                redirect_uri=session.redirect_uri,
+                webhook=f"{base}/webhooks/{slug}" if slug and base.startswith("https://") else "",
+            )
+        )
+        async with database.tenant(session.customer_id) as conn:
+            await client.upsert_enrolment(
+                conn, session.customer_id, session.client_id, source_id=source_id, customer_ref=customer_ref
+            )
+        await self.move(session, Place(step=WidgetStep.DONE, outcome=Outcome.HANDED_OVER))
+        return link
+
+    # ------------------------------------------------------------------------------------------ what is posted
+
+    async def act(self, session: WidgetSession, form: Mapping[str, str], *, base: str) -> None:
+        """Do what a page asks for. What does not fit the session as it is now does nothing: the page shows how it is."""
+        action = form.get("action", "")
+        if session.ended_at is not None or form.get("version") != str(session.version):
+            return
+        if action == "leave":
+            await self.move(session, Place(step=WidgetStep.LEFT, outcome=Outcome.LEFT))
+        elif session.is_working:
+            return
+        elif action == "back" and session.kind is WidgetKind.ADD and session.connection_id is None:
+            await self.move(session, Place(step=WidgetStep.INSTITUTION))
+        elif action == "choose" and session.step is WidgetStep.INSTITUTION:
+            await self._choose(session, form.get("institution", ""), base=base)
+        elif (institution := await self.find_institution(session)) is not None:
+            errand = await self._errand(session, institution, base=base)
+            await self._act_at_bank(errand, self.read_visit(session), action, form)
+
+    async def come_back(self, session: WidgetSession, code: str, *, base: str) -> None:
+        """Take what a bank's own page brought back; no code is a refusal there."""
+        visit, institution = self.read_visit(session), await self.find_institution(session)
+        if session.step is not WidgetStep.CONSENT or session.is_working or visit.consent is None or institution is None:
+            return
+        errand = await self._errand(session, institution, base=base)
+        if not code:
+            await self.move(session, Place(step=WidgetStep.TROUBLE, status_code=10814))
+            return
+        trying = errand.trying(StepName.CONSENT)
+        await self._call(session, lambda: trying.end_consent(visit, code[:MOST_CODE_CHARS]))
+
+    async def move(self, session: WidgetSession, place: Place) -> None:
+        """Let a session go on, or end, without a call."""
+        async with self.parts.database.tenant(session.customer_id) as conn:
+            is_moved = await widget.move(conn, session, place)
+            waiting = await tell_ended(conn, session, place) if is_moved else 0
+        self._note(session, place, waiting, is_over=is_moved)
+
+    async def _choose(self, session: WidgetSession, named: str, *, base: str) -> None:
+        is_id = named.isascii() and named.isdigit() and len(named) < 19
+        institution = await self.parts.catalogue.get(int(named)) if is_id else None
+        if institution is None or institution.connector not in self.parts.connectors:
+            return
+        errand = await self._errand(session, institution, base=base)
+        await self._call(session, errand.prepare)
+
+    async def _act_at_bank(self, errand: Errand, visit: Visit, action: str, form: Mapping[str, str]) -> None:
+        """Do what needs the bank, or the repair of its connection, where the page that the session is at has it."""
+        step = errand.session.step
+        if (steps := _CALLS.get(action)) is not None and step in steps:
+            call = await self._find_call(errand, visit, action, form)
+            if call is not None:
+                await self._call(errand.session, call)
+            return
+        posted = {
+            ("sign_in", WidgetStep.CREDENTIALS): self._sign_in,
+            ("answer", WidgetStep.CHALLENGE): self._answer,
+            ("link", WidgetStep.ACCOUNTS): self._link,
+            ("check", WidgetStep.TROUBLE): self._check,
+            ("checked", WidgetStep.CHECK): self._check,
+            ("report", WidgetStep.SUPPORT): self._report,
+        }
+        if (take := posted.get((action, step))) is not None:
+            await take(errand, visit, form)
+
+    async def _find_call(self, errand: Errand, visit: Visit, action: str, form: Mapping[str, str]) -> Call | None:
+        if action == "renew":
+            logins = {str(each.connection_id): each for each in await errand.list_logins()}
+            chosen = logins.get(form.get("bank_account", ""))
+            return None if chosen is None else lambda: errand.ask_consent(chosen)
+        if action == "consent":
+            return errand.ask_consent
+        return self._again(errand, visit) if action == "again" else errand.ask_form
+
+    def _again(self, errand: Errand, visit: Visit) -> Call:
+        """Begin anew where something went wrong: with the form that was filled in, where there is one."""
+        if errand.session.step is WidgetStep.CONSENT:
+            return errand.ask_consent
+        if errand.session.step is WidgetStep.PREPARE:
+            return errand.prepare
+        if errand.login is not None:
+            return errand.trying(StepName.REFRESH).refresh
+        if visit.credentials:
+            return lambda: errand.sign_in(visit, visit.credentials)
+        return errand.ask_form
+
+    async def _sign_in(self, errand: Errand, visit: Visit, form: Mapping[str, str]) -> None:
+        session = errand.session
+        given = {field.id: form.get(f"field-{number}", "")[:MOST_CHARS] for number, field in enumerate(visit.form)}
+        if not visit.form:
+            await self._call(session, lambda: errand.ask_form(message=RAN_OUT))
+        elif not all(given.values()):
+            await self.move(session, Place(step=session.step, visit=self._seal(session, visit), message=EMPTY_FIELD))
+        else:
+            trying = errand.trying(StepName.CREDENTIALS)
+            await self._call(session, lambda: trying.sign_in(visit, given), is_try=True)
+
+    async def _answer(self, errand: Errand, visit: Visit, form: Mapping[str, str]) -> None:
+        session, challenge = errand.session, visit.challenge
+        if challenge is None:
+            again = errand.refresh if errand.login is not None else lambda: errand.ask_form(message=RAN_OUT)
+            await self._call(session, again)
+            return
+        answers = read_answers(challenge, form)
+        trying = errand.trying(StepName.CHALLENGE)
+        await self._call(session, lambda: trying.answer(visit, answers), is_try=True)
+
+    async def _link(self, errand: Errand, visit: Visit, form: Mapping[str, str]) -> None:
+        session, offer = errand.session, visit.offer
+        if offer is None:
+            await self._call(session, lambda: errand.ask_form(message=RAN_OUT))
+            return
+        chosen = read_chosen(offer, form)
+        if chosen:
+            await self._call(session, lambda: errand.link(visit, chosen))
+        elif visit.is_refresh:
+            await self.move(session, Place(step=WidgetStep.DONE, outcome=Outcome.UPDATED))
+        else:
+            await self.move(session, Place(step=session.step, visit=self._seal(session, visit), message=NOTHING_CHOSEN))
+
+    async def _check(self, errand: Errand, visit: Visit, form: Mapping[str, str]) -> None:
+        """Go on in the guided repair: by the answer to the question that was shown, or from where it begins."""
+        session, tried = errand.session, visit.tried
+        shown = self.find_step(session, errand.institution, errand.login, tried)
+        if shown is None:
+            return
+        given = next((each for each in shown.choices if each.answer == form.get("answer")), None)
+        if form.get("action") == "checked" and given is not None:
+            tried = (*tried, Tried(shown.name, given.answer))[-MAX_TRIED:]
+            shown = self.find_step(session, errand.institution, errand.login, tried) or shown
+        step = WidgetStep.SUPPORT if shown.name is StepName.CASE else WidgetStep.CHECK
+        kept = seal(self.sealer, session, Visit(tried=tried))
+        await self.move(session, Place(step=step, visit=kept, status_code=session.status_code, visit_s=VISIT_S))
+
+    async def _report(self, errand: Errand, visit: Visit, form: Mapping[str, str]) -> None:
+        """Open a support case with what was tried, and end the session with it."""
+        session, login = errand.session, errand.login
+        if login is None:
+            return
+        place = Place(step=WidgetStep.DONE, outcome=Outcome.REPORTED, status_code=session.status_code)
+        try:
+            async with self.parts.database.tenant(session.customer_id) as conn:
+                if not await widget.move(conn, session, place):
+                    return
+                own = await client.get_client(conn, session.customer_id, session.client_id)
+                wanted = CaseRequest(
+                    client_id=session.client_id,
+                    connection_id=login.connection_id,
+                    tried=visit.tried,
+                    telephone=form.get("telephone", ""),
+                    convenient_time=form.get("convenient_time", ""),
+                    note=form.get("note", ""),
+                    opened_by=f"client:{session.client_id}",
+                    notify_email=own.email,
+                )
+                await open_case(conn, self.settings, session.customer_id, wanted)
+                waiting = await tell_ended(conn, session, place)
+        except BadRequest as error:
+            shown = Place(step=session.step, visit=self._seal(session, visit), message=f"{error}.", visit_s=VISIT_S)
+            await self.move(session, replace(shown, status_code=session.status_code))
+            return
+        self.parts.waker.wake(Wake.MAIL)
+        self._note(session, place, waiting, is_over=True)
+
+    def find_step(
+        self, session: WidgetSession, institution: Institution | None, login: Login | None, tried: Sequence[Tried]
+    ) -> Step | None:
+        """Return where a guided repair is; None where there is no connection to repair."""
+        meaning = find_meaning(session, login)
+        if login is None or meaning is None:
+            return None
+        return next_step(meaning, tried, Bank(name=login.name) if institution is None else make_bank(institution))
+
+    # ------------------------------------------------------------------------------------------ calls
+
+    async def _call(self, session: WidgetSession, call: Call, *, is_try: bool = False) -> None:
+        """Begin a call under a token, and give it a moment: most have ended when the page is shown."""
+        if is_try and session.tries >= MOST_TRIES:
+            await self.move(session, Place(step=WidgetStep.TROUBLE, message=TOO_MANY))
+            return
+        if len(self._calls) >= MOST_CALLS:
+            raise Unavailable(BUSY)
+        token = uuid4()
+        limit_s = self.settings.bank_refresh_s + WORK_MARGIN_S
+        async with self.parts.database.tenant(session.customer_id) as conn:
+            if not await widget.begin_work(conn, session, token=token, limit_s=limit_s, is_try=is_try):
+                return
+        task = asyncio.create_task(self._run(session, call, token, limit_s), name="widget call")
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+        await asyncio.wait({task}, timeout=GLANCE_S)
+
+    async def _run(self, session: WidgetSession, call: Call, token: UUID, limit_s: float) -> None:
+        try:
+            async with asyncio.timeout(limit_s):
+                place = await call()
+        except asyncio.CancelledError:
+            await asyncio.shield(self._end(session, Place(step=WidgetStep.TROUBLE, message=CUT_OFF), token))
+            raise
+        except (TimeoutError, Unavailable, AggregatorError):
+            place = Place(step=WidgetStep.TROUBLE, message=NOT_NOW)
+        except NotFound:
+            place = Place(step=WidgetStep.TROUBLE, message=NOT_AT_ALL)
+        except Exception:  # noqa: BLE001 - a bug must not leave a page waiting for ever
+            get_logger().exception("widget.broken", session_id=str(session.id))
+            place = Place(step=WidgetStep.TROUBLE, message=NOT_NOW)
+        try:
+            await self._end(session, place, token)
+        except BankfeedError as error:  # its time runs out, and the page offers to try again
+            get_logger().warning("widget.not_kept", session_id=str(session.id), reason=str(error))
+
+    async def _end(self, session: WidgetSession, place: Place, token: UUID) -> None:
+        async with self.parts.database.tenant(session.customer_id) as conn:
+            is_kept = await widget.end_work(conn, session.customer_id, session.id, place, token=token)
+            waiting = await tell_ended(conn, session, place) if is_kept else 0
+        self.parts.waker.wake(Wake.REFRESH)
+        self._note(session, place, waiting, is_over=is_kept)
+
+    def _note(self, session: WidgetSession, place: Place, waiting: int, *, is_over: bool) -> None:
+        if waiting:
+            self.parts.waker.wake(Wake.DELIVER)
+        if is_over and place.outcome is not None:
+            note_ended(session, place.outcome)
+
+    async def _errand(self, session: WidgetSession, institution: Institution, *, base: str) -> Errand:
+        return Errand(
+            self.parts.database,
+            self.parts.connectors[institution.connector],
+            self.signer,
+            self.sealer,
+            session,
+            institution,
+            await self.find_login(session),
+            f"{base}/widget/back",
+            self.read_visit(session).tried,
+        )
+
+    def _seal(self, session: WidgetSession, visit: Visit) -> str:
+        return seal(self.sealer, session, visit)
+
+
+def read_answers(challenge: Challenge, form: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Read what was answered to each question, in order; what is missing is an empty answer, which the bank judges.
+
+    A choice comes as its number, so that nothing but what was offered can be chosen.
+    """
+    answers = []
+    for number, question in enumerate(challenge.questions):
+        given = form.get(f"answer-{number}", "")[:MOST_CHARS]
+        offered = question.choices or tuple(each.value for each in question.pictures)
+        if offered:
+            is_there = given.isascii() and given.isdigit() and len(given) < 4 and int(given) < len(offered)
+            given = offered[int(given)] if is_there else ""
+        answers.append((question.text, given))
+    return answers
+
+
+def read_chosen(offer: Offer, form: Mapping[str, str]) -> list[OfferedAccount]:
+    """Read which of the offered accounts are ticked."""
+    return [each for number, each in enumerate(offer.accounts) if form.get(f"account-{number}") == "on"]
+
+
+def find_meaning(session: WidgetSession, login: Login | None) -> Meaning | None:
+    """Say what is wrong: what the bank said last in the session, else what is known of the connection; None where nothing is."""
+    if session.status_code is not None:
+        return read_code(session.status_code)
+    if login is None:
+        return None
+    state = ConnectionState(login.state)
+    return describe(state, login.status_code, is_received=state is ConnectionState.ACTIVE, repeats=login.code_repeats)
+
+
+def make_bank(institution: Institution) -> Bank:
+    """Say of an institution what a repair needs."""
+    return Bank(
+        name=institution.name,
+        phone=institution.phone,
+        email=institution.email,
+        url=institution.sign_in_url or institution.url,
+        is_oauth=institution.is_oauth,
+    )

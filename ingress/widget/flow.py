@@ -1,0 +1,360 @@
+"""What the widget does at the aggregator: each function is one call, or a few in a row, and says where the session goes.
+
+Nothing here holds a transaction during a call. A bank's refusal is no error: it is a page. Credentials and answers come in as
+arguments, go to the aggregator, and are in no log line.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from bankfeed.aggregators import ListedAccount
+from bankfeed.aggregators.linking import Challenge, Linker, Offer, OfferedAccount
+from bankfeed.db import Connection, Database, client, connection, source, widget
+from bankfeed.db.institution import Institution
+from bankfeed.db.widget import Login, Outcome, Place, WidgetKind, WidgetSession, WidgetStep
+from bankfeed.errors import AggregatorError, StillAsking
+from bankfeed.health import ConnectionState, Step, read_code
+from bankfeed.links import Signer
+from bankfeed.logs import get_logger
+from bankfeed.model import ConnectionId, SourceId
+from bankfeed.removal import add_again
+from bankfeed.repair import Answer, StepName, Tried
+from bankfeed.sealing import Sealer
+from bankfeed.standing import read_standing
+from ingress.widget.links import write_consent_state
+from ingress.widget.visit import Visit, seal
+
+NOT_NOW: Final = "The bank could not be asked just now. Nothing was lost: try again in a moment."
+NOT_AT_ALL: Final = "This bank cannot be linked at the moment. Your bookkeeper's support can tell you more."
+TOO_SLOW: Final = "The bank has not answered in time. It goes on looking: ask again in a minute."
+NO_SOURCE: Final = "Banks of this kind cannot be linked here yet. Your bookkeeper's support can tell you more."
+KNOWN_ALREADY: Final = "These accounts are linked already. Sign in at the bank once more to renew them."
+SOME_KNOWN: Final = "Your sign-in was renewed. These accounts are not linked yet: choose those to add."
+_AGAIN: Final = {
+    StepName.CREDENTIALS: StepName.CREDENTIALS_AGAIN,
+    StepName.CHALLENGE: StepName.CHALLENGE_AGAIN,
+    StepName.CONSENT: StepName.CONSENT_AGAIN,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """One session on its way to the aggregator. `login` is the connection to repair or renew, None where one is to be made.
+
+    `tried` is how far a guided repair has come; it goes along whatever page comes next.
+    """
+
+    database: Database
+    linker: Linker
+    signer: Signer
+    sealer: Sealer
+    session: WidgetSession
+    institution: Institution
+    login: Login | None
+    back_to: str
+    tried: tuple[Tried, ...] = ()
+
+    def trying(self, name: StepName) -> "Errand":
+        """Note that a remedy is tried: where the bank still refuses after it, the repair goes on from there."""
+        done = {each.step for each in self.tried}
+        name = _AGAIN.get(name, name) if name in done else name
+        return self if name in done else replace(self, tried=(*self.tried, Tried(name, Answer.FAILED)))
+
+    # ------------------------------------------------------------------------------------------ linking
+
+    async def prepare(self) -> Place:
+        """Find out what the bank asks for: its form, or its own page. Where it has one and is linked already, ask which login."""
+        if self.login is None and self.institution.is_oauth and await self.list_logins():
+            return self._place(WidgetStep.KNOWN)
+        return await self.ask_form()
+
+    async def ask_form(self, *, message: str = "") -> Place:
+        """Fetch the bank's form; where it has a page of its own, begin a consent there."""
+        try:
+            form = await self.linker.find_form(self.institution.ref)
+        except AggregatorError as error:
+            return self._trouble(error)
+        if form is None:
+            return await self.ask_consent(message=message)
+        return self._place(WidgetStep.CREDENTIALS, Visit(form=form), message=message)
+
+    async def sign_in(self, visit: Visit, credentials: Mapping[str, str]) -> Place:
+        """Sign in at the bank: for a new login its accounts are found; one that exists is given these credentials and asked."""
+        try:
+            if self.login is not None:
+                return await self._renew(self.login, credentials)
+            customer_ref = await self.enrol()
+            if customer_ref is None:
+                return self._place(WidgetStep.TROUBLE, message=NO_SOURCE)
+            said = await self.linker.discover(customer_ref, self.institution.ref, credentials)
+        except AggregatorError as error:
+            return await self._refused_sign_in(visit, credentials, error)
+        return await self._go_on(said, credentials)
+
+    async def answer(self, visit: Visit, answers: Sequence[tuple[str, str]]) -> Place:
+        """Answer what the bank asked."""
+        challenge = visit.challenge
+        assert challenge is not None
+        try:
+            if visit.is_refresh and self.login is not None:
+                listed = await self.linker.answer_refresh(
+                    self._customer_ref(), self.login.login_ref, challenge.session, answers
+                )
+                return await self._after_refresh(self.login, listed, visit)
+            customer_ref = await self.enrol() or ""
+            said = await self.linker.answer_discovery(customer_ref, self.institution.ref, challenge.session, answers)
+        except AggregatorError as error:
+            return await self._refused_answer(visit, error)
+        return await self._go_on(said, visit.credentials)
+
+    async def link(self, visit: Visit, chosen: Sequence[OfferedAccount]) -> Place:
+        """Link the chosen accounts: there, then here, with the refresh that brings their transactions."""
+        try:
+            customer_ref = await self.enrol() or ""
+            listed = await self.linker.link(customer_ref, self.institution.ref, chosen)
+        except AggregatorError as error:
+            return replace(self._trouble(error), visit=self._seal(replace(visit, offer=None)))
+        connection_id = await self._keep(customer_ref, listed)
+        return self._place(WidgetStep.DONE, connection_id=connection_id, outcome=Outcome.LINKED)
+
+    # ------------------------------------------------------------------------------------------ a bank's own page
+
+    async def ask_consent(self, login: Login | None = None, *, message: str = "") -> Place:
+        """Begin a consent at the bank's own page, to renew a login where there is one."""
+        login = login or self.login
+        try:
+            customer_ref = login.customer_ref if login is not None else await self.enrol()
+            if customer_ref is None:
+                return self._place(WidgetStep.TROUBLE, message=NO_SOURCE)
+            consent = await self.linker.begin_consent(
+                customer_ref,
+                self.institution.ref,
+                back_to=self.back_to,
+                state=write_consent_state(self.signer, self.session.customer_id, self.session.id),
+                login_ref=None if login is None else login.login_ref,
+            )
+        except AggregatorError as error:
+            return self._trouble(error)
+        connection_id = None if login is None else login.connection_id
+        return self._place(WidgetStep.CONSENT, Visit(consent=consent), message=message, connection_id=connection_id)
+
+    async def end_consent(self, visit: Visit, code: str) -> Place:
+        """Hand in what the bank's page gave."""
+        assert visit.consent is not None
+        try:
+            customer_ref = self._customer_ref() if self.login is not None else await self.enrol() or ""
+            said = await self.linker.end_consent(customer_ref, self.institution.ref, visit.consent.session, code)
+        except AggregatorError as error:
+            return self._trouble(error)
+        if isinstance(said, Offer):
+            return await self._go_on(said, {})
+        assert self.login is not None
+        return await self._after_refresh(self.login, said, visit)
+
+    # ------------------------------------------------------------------------------------------ a login that exists
+
+    async def refresh(self) -> Place:
+        """Have the bank asked now, with its person present to answer."""
+        assert self.login is not None
+        try:
+            said = await self.linker.refresh_with_person(self._customer_ref(), self.login.login_ref)
+        except AggregatorError as error:
+            await self._fetch_code(self.login)
+            return self._trouble(error)
+        return await self._after_refresh(self.login, said, Visit())
+
+    async def _renew(self, login: Login, credentials: Mapping[str, str]) -> Place:
+        await self.linker.change_credentials(self._customer_ref(), login.login_ref, credentials)
+        said = await self.linker.refresh_with_person(self._customer_ref(), login.login_ref)
+        return await self._after_refresh(login, said, Visit())
+
+    async def _after_refresh(self, login: Login, said: Challenge | Sequence[ListedAccount], visit: Visit) -> Place:
+        """Go on with what the bank says of a login: it asks, it is well, or its code says what is missing."""
+        if isinstance(said, Challenge):
+            kept = Visit(challenge=said, is_refresh=True, offer=visit.offer)
+            return self._place(WidgetStep.CHALLENGE, kept, connection_id=login.connection_id)
+        code = read_standing(said).status_code
+        if code:
+            await self._fetch_code(login)
+            return self._place(WidgetStep.TROUBLE, code=code, connection_id=login.connection_id)
+        async with self.database.tenant(self.session.customer_id) as conn:
+            await widget.ask_refresh(conn, self.session.customer_id, login.connection_id, is_repair=True)
+        if visit.offer is not None:
+            return self._offer_rest(login, visit.offer)
+        is_fix = self.session.kind is WidgetKind.FIX
+        outcome = Outcome.REPAIRED if is_fix else Outcome.UPDATED
+        return self._place(WidgetStep.DONE, connection_id=login.connection_id, outcome=outcome)
+
+    async def _fetch_code(self, login: Login) -> None:
+        """Let the worker fetch what the bank said, so that the bank account shows it everywhere."""
+        async with self.database.tenant(self.session.customer_id) as conn:
+            await widget.ask_refresh(conn, self.session.customer_id, login.connection_id)
+
+    # ------------------------------------------------------------------------------------------ steps
+
+    async def _go_on(self, said: Challenge | Offer, credentials: Mapping[str, str]) -> Place:
+        """Ask what the bank asks, or offer its accounts; a login that is linked already is updated, never a second one made."""
+        if isinstance(said, Challenge):
+            return self._place(WidgetStep.CHALLENGE, Visit(challenge=said, credentials=credentials))
+        try:
+            known = find_same(await self._list_logins_with_accounts(), said)
+        except AggregatorError as error:
+            return self._trouble(error)
+        if known is None:
+            return self._place(WidgetStep.ACCOUNTS, Visit(offer=said))
+        if not credentials:
+            return await self.ask_consent(known, message=KNOWN_ALREADY)
+        return await replace(self, login=known).update(said, credentials)
+
+    async def update(self, offer: Offer, credentials: Mapping[str, str]) -> Place:
+        """Give a login that is linked already its new credentials; where it did not work, the bank is asked with them at once."""
+        login = self.login
+        assert login is not None
+        try:
+            await self.linker.change_credentials(self._customer_ref(), login.login_ref, credentials)
+            if login.state == ConnectionState.ACTIVE:
+                return self._offer_rest(login, offer)
+            asked = await self.linker.refresh_with_person(self._customer_ref(), login.login_ref)
+        except AggregatorError as error:
+            await self._fetch_code(login)
+            return replace(self._trouble(error), connection_id=login.connection_id)
+        return await self._after_refresh(login, asked, Visit(offer=offer))
+
+    def _offer_rest(self, login: Login, offer: Offer) -> Place:
+        rest = tuple(each for each in offer.accounts if (each.number_display, each.type) not in login.accounts)
+        if not rest:
+            return self._place(WidgetStep.DONE, connection_id=login.connection_id, outcome=Outcome.UPDATED)
+        visit = Visit(offer=Offer(accounts=rest), is_refresh=True)
+        return self._place(WidgetStep.ACCOUNTS, visit, message=SOME_KNOWN, connection_id=login.connection_id)
+
+    async def _refused_sign_in(self, visit: Visit, credentials: Mapping[str, str], error: AggregatorError) -> Place:
+        if self.login is not None:
+            await self._fetch_code(self.login)
+        if error.code is not None and read_code(error.code).step is Step.CONSENT:
+            return replace(await self.ask_form(), status_code=error.code)
+        if error.code is not None and read_code(error.code).step is Step.CREDENTIALS:
+            return self._place(WidgetStep.CREDENTIALS, Visit(form=visit.form), code=error.code)
+        return replace(self._trouble(error), visit=self._seal(Visit(form=visit.form, credentials=credentials)))
+
+    async def _refused_answer(self, visit: Visit, error: AggregatorError) -> Place:
+        if visit.is_refresh and self.login is not None:
+            await self._fetch_code(self.login)
+            return self._trouble(error)
+        return replace(self._trouble(error), visit=self._seal(Visit(credentials=visit.credentials)))
+
+    def _trouble(self, error: AggregatorError) -> Place:
+        if error.code is not None and not isinstance(error, StillAsking):
+            return self._place(WidgetStep.TROUBLE, code=error.code)
+        get_logger().warning("widget.no_answer", session_id=str(self.session.id), reason=str(error)[:300])
+        message = TOO_SLOW if isinstance(error, StillAsking) else NOT_NOW if error.is_retryable else NOT_AT_ALL
+        return self._place(WidgetStep.TROUBLE, message=message)
+
+    def _place(
+        self,
+        step: WidgetStep,
+        visit: Visit = Visit(),  # noqa: B008 - an immutable value
+        *,
+        code: int | None = None,
+        message: str = "",
+        connection_id: ConnectionId | None = None,
+        outcome: Outcome | None = None,
+    ) -> Place:
+        return Place(
+            step=step,
+            visit="" if outcome is not None else self._seal(visit),
+            status_code=code,
+            message=message,
+            institution_id=self.institution.id,
+            connection_id=connection_id,
+            outcome=outcome,
+        )
+
+    def _seal(self, visit: Visit) -> str:
+        return seal(self.sealer, self.session, replace(visit, tried=self.tried))
+
+    # ------------------------------------------------------------------------------------------ what is ours
+
+    async def list_logins(self) -> tuple[Login, ...]:
+        """List the client's open connections at this institution."""
+        async with self.database.tenant(self.session.customer_id) as conn:
+            return await widget.list_logins(
+                conn, self.session.customer_id, client_id=self.session.client_id, institution_id=self.institution.id
+            )
+
+    async def _list_logins_with_accounts(self) -> list[Login]:
+        """List them with their accounts; of one that was linked a moment ago the aggregator tells."""
+        logins = []
+        for login in await self.list_logins():
+            if not login.accounts and login.customer_ref is not None:
+                listed = await self.linker.list_login_accounts(login.customer_ref, login.login_ref)
+                login = replace(login, accounts=tuple((each.number_display, each.type) for each in listed))  # noqa: PLW2901
+            logins.append(login)
+        return logins
+
+    def _customer_ref(self) -> str:
+        assert self.login is not None
+        if self.login.customer_ref is None:
+            raise AggregatorError("the client is not enrolled at the aggregator", is_retryable=False)
+        return self.login.customer_ref
+
+    async def enrol(self) -> str | None:
+        """Return who the client is at the aggregator, made its customer where it is none yet; None where no source is there.
+
+        Raises AggregatorError.
+        """
+        customer_id, client_id = self.session.customer_id, self.session.client_id
+        source_id = await self._find_source()
+        if source_id is None:
+            return None
+        async with self.database.tenant(customer_id) as conn:
+            known = dict(await client.list_customer_refs(conn, customer_id, client_id))
+        if source_id in known:
+            return known[source_id]
+        ref = await self.linker.create_customer(f"bankfeed-{customer_id}-{client_id}")
+        async with self.database.tenant(customer_id) as conn:
+            await client.upsert_enrolment(conn, customer_id, client_id, source_id=source_id, customer_ref=ref)
+        return ref
+
+    async def _find_source(self) -> SourceId | None:
+        async with self.database.queue() as conn:
+            return await source.find_feed_source(conn, self.session.customer_id, self.institution.connector)
+
+    async def _keep(self, customer_ref: str, listed: Sequence[ListedAccount]) -> ConnectionId | None:
+        """Note the login that was linked, and ask for its first refresh, in one transaction."""
+        source_id = await self._find_source()
+        assert source_id is not None
+        async with self.database.tenant(self.session.customer_id) as conn:
+            connection_id = None
+            for login_ref in sorted({each.login_ref for each in listed}):
+                refs = [each.account_ref for each in listed if each.login_ref == login_ref]
+                connection_id = await self._keep_login(conn, source_id, customer_ref, login_ref, refs)
+        return connection_id
+
+    async def _keep_login(
+        self, conn: Connection, source_id: SourceId, customer_ref: str, login_ref: str, account_refs: Sequence[str]
+    ) -> ConnectionId:
+        customer_id, client_id = self.session.customer_id, self.session.client_id
+        added_at = await widget.get_clock(conn)
+        connection_id = await connection.upsert_connection(
+            conn, customer_id, client_id, source_id=source_id, login_ref=login_ref, added_at=added_at
+        )
+        await add_again(
+            conn,
+            customer_id,
+            client_id,
+            source_id=source_id,
+            customer_ref=customer_ref,
+            login_ref=login_ref,
+            account_refs=account_refs,
+            at=added_at,
+        )
+        await widget.ask_refresh(conn, customer_id, connection_id, institution_id=self.institution.id)
+        return connection_id
+
+
+def find_same(logins: Sequence[Login], offer: Offer) -> Login | None:
+    """Find the login that an offer is of: one whose open accounts are all among those offered, the one with most of them."""
+    offered = {(each.number_display, each.type) for each in offer.accounts}
+    same = [login for login in logins if login.accounts and set(login.accounts) <= offered]
+    return max(same, key=lambda login: len(login.accounts), default=None)
