@@ -20,23 +20,39 @@ class ShownFirm:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShownClient:
+    """A client that is not deleted. `is_locked`: nothing is linked, repaired or refreshed for it."""
+
+    id: ClientId
+    name: str
+    is_locked: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShownConnection:
     """A connection that is not closed.
 
     `institution` is None until the first refresh told. `age_s` is how long ago the last refresh was, None before the
-    first; `next_s` is the time until the scheduled one. `failures` counts tries in a row that failed.
+    first; `next_s` is the time until the scheduled one. `failures` counts tries in a row that failed, `code_repeats` those
+    that ended with the same code. The `asked_` ones are of the latest bank refresh that somebody asked for, None without
+    one: its state, code and message, whether the bank has answered (`asked_is_fetching`), and how long ago it ended.
     """
 
     id: ConnectionId
     client_id: ClientId
-    client: str
     institution: str | None
     state: str
     status_code: int | None
+    code_repeats: int
     failures: int
     is_updating: bool
     age_s: float | None
     next_s: float | None
+    asked_state: str | None = None
+    asked_code: int | None = None
+    asked_message: str | None = None
+    asked_is_fetching: bool | None = None
+    asked_age_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,19 +90,45 @@ async def get_shown_firm(conn: Connection, customer_id: CustomerId) -> ShownFirm
     return ShownFirm(name=row["name"], shadow_policy=ShadowPolicy(row["shadow_policy"]))
 
 
+async def list_shown_clients(conn: Connection, customer_id: CustomerId, *, limit: int) -> tuple[ShownClient, ...]:
+    """List a customer's clients by name: those with a connection that is not closed first, so that none of these is left out."""
+    rows = await conn.fetch(
+        """
+        SELECT shown.id, shown.name, shown.is_locked FROM (
+            SELECT cl.id, cl.name, cl.locked_at IS NOT NULL AS is_locked,
+                   EXISTS (SELECT FROM connections c WHERE c.customer_id = $1 AND c.client_id = cl.id AND c.state <> 'closed')
+                       AS has_connection
+            FROM clients cl WHERE cl.customer_id = $1 AND cl.deleted_at IS NULL
+            ORDER BY has_connection DESC, cl.name, cl.id LIMIT $2
+        ) shown
+        ORDER BY shown.name, shown.id
+        """,
+        customer_id,
+        limit,
+    )
+    return tuple(ShownClient(**row) for row in rows)
+
+
 async def list_shown_connections(
     conn: Connection, customer_id: CustomerId, *, limit: int
 ) -> tuple[ShownConnection, ...]:
     """List a customer's connections that are not closed, those of one client together."""
     rows = await conn.fetch(
         """
-        SELECT c.id, c.client_id, cl.name AS client, i.name AS institution, c.state, c.status_code, c.failures,
+        SELECT c.id, c.client_id, i.name AS institution, c.state::text, c.status_code, c.code_repeats, c.failures,
                c.handled < c.requested AS is_updating,
                extract(epoch FROM now() - c.last_refresh_at)::float8 AS age_s,
-               extract(epoch FROM c.next_update_at - now())::float8 AS next_s
+               extract(epoch FROM c.next_update_at - now())::float8 AS next_s,
+               b.state::text AS asked_state, b.status_code AS asked_code, b.message AS asked_message,
+               b.refresh_no IS NOT NULL AS asked_is_fetching,
+               extract(epoch FROM now() - b.finished_at)::float8 AS asked_age_s
         FROM connections c
         JOIN clients cl ON cl.customer_id = c.customer_id AND cl.id = c.client_id
         LEFT JOIN institutions i ON i.id = c.institution_id
+        LEFT JOIN LATERAL (
+            SELECT r.state, r.status_code, r.message, r.refresh_no, r.finished_at FROM bank_refreshes r
+            WHERE r.customer_id = $1 AND r.connection_id = c.id ORDER BY r.id DESC LIMIT 1
+        ) b ON true
         WHERE c.customer_id = $1 AND c.state <> 'closed'
         ORDER BY cl.name, c.client_id, c.id LIMIT $2
         """,

@@ -14,10 +14,12 @@ from bankfeed.sandbox.api import (
     consents,
     control,
     customers,
+    desk,
     discovery,
     institutions,
     logins,
     made,
+    mailbox,
     partners,
     refreshes,
     transactions,
@@ -28,6 +30,7 @@ from bankfeed.sandbox.book import open_book
 from bankfeed.sandbox.clock import start_clock
 from bankfeed.sandbox.desk import Desk
 from bankfeed.sandbox.faults import Faults
+from bankfeed.sandbox.mailbox import Mailbox
 from bankfeed.sandbox.refusals import Refusal
 from bankfeed.sandbox.script import night_after
 from bankfeed.sandbox.settings import FinbankSettings, SharesName
@@ -38,8 +41,9 @@ from bankfeed.sandbox.world import World
 CONTROL_TOKEN = web.AppKey("control_token", str)
 NOUNS = (
     *(partners, customers, institutions, discovery, consents, logins, accounts, transactions, refreshes),
-    *(control, made),
+    *(control, made, mailbox, desk),
 )
+PAGES = (consents.PAGES, desk.PAGES)  # each has what lets a person in within its address
 NAMING = b"finbank usernames"
 LONGEST_NAP_S = 1.0  # the clock may be moved while the night is waited for
 CLOSE_WITHIN_S = 1.0
@@ -55,6 +59,7 @@ class Finbank:
     bank: Bank
     announcer: Announcer
     runner: web.AppRunner
+    mail_server: asyncio.Server | None
     tasks: tuple[asyncio.Task[None], ...]
 
     async def wait(self) -> None:
@@ -68,6 +73,8 @@ class Finbank:
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
+        if self.mail_server is not None:
+            self.mail_server.close()
         await self.runner.cleanup()
         self.bank.save()
 
@@ -82,15 +89,18 @@ async def start(settings: FinbankSettings) -> Finbank:
         secret=settings.partner_secret,
     )
     bank = _open_bank(settings, announcer)
-    runner = web.AppRunner(_app(settings, bank, announcer), access_log=None, shutdown_timeout=CLOSE_WITHIN_S)
+    app = _app(settings, bank, announcer)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_WITHIN_S)
     await runner.setup()
     await web.TCPSite(runner, settings.host, settings.port).start()
     port = runner.addresses[0][1]
+    mail_server = await app[mailbox.MAILBOX].listen(settings.host, settings.smtp_port) if settings.smtp_port else None
     return Finbank(
         url=f"http://{settings.host}:{port}",
         bank=bank,
         announcer=announcer,
         runner=runner,
+        mail_server=mail_server,
         tasks=(asyncio.create_task(announcer.run()), asyncio.create_task(_keep_nights(bank))),
     )
 
@@ -124,7 +134,9 @@ def _app(settings: FinbankSettings, bank: Bank, announcer: Announcer) -> web.App
         partner_id=settings.partner_id, partner_secret=settings.partner_secret, app_key=settings.app_key
     )
     app[CONTROL_TOKEN] = settings.control_token
+    app[desk.KEY] = settings.desk_key
     app[refreshes.DONE] = {}
+    app[mailbox.MAILBOX] = Mailbox()
     app.router.add_get("/healthz", _show_health)
     for noun in NOUNS:
         app.add_routes(noun.routes())
@@ -143,7 +155,7 @@ async def _write_refusals(request: web.Request, handler: Handler) -> web.StreamR
 
 @web.middleware
 async def _keep_the_door(request: web.Request, handler: Handler) -> web.StreamResponse:
-    if request.path == "/healthz" or request.path.startswith(consents.PAGES):
+    if request.path == "/healthz" or request.path.startswith(PAGES) or request.path in mailbox.PAGES:
         return await handler(request)
     if request.path.startswith("/finbank/"):
         control.check_control_token(request, request.app[CONTROL_TOKEN])

@@ -245,6 +245,10 @@ class Bank:
         self.tell([self._news(mended, NewsKind.FIXED), *news])
         return self.pages.logins[login.id]
 
+    def tell_of(self, login: Login) -> None:
+        """Announce the accounts of a login as refreshed, also where nothing changed, or the bank refused."""
+        self.tell([self._news(login, NewsKind.REFRESHED)])
+
     def delete_account(self, account: Account) -> News:
         """Forget an account. Returns the news, for the caller to tell when it was the account holder who did this."""
         news = self._news(self.pages.logins[account.login_id], NewsKind.DELETED, account_ids=(account.id,))

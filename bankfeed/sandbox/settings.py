@@ -1,6 +1,7 @@
 """Finbank's settings, read from BANKFEED_FINBANK_* in one place, every problem reported at once."""
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,6 +13,7 @@ from bankfeed.errors import SettingsError
 from bankfeed.sandbox.clock import Pace, utc
 
 PREFIX = "BANKFEED_FINBANK_"
+KEY = re.compile(r"[A-Za-z0-9_-]{16,200}", re.ASCII)
 
 
 class DialectName(StrEnum):
@@ -49,16 +51,19 @@ class FinbankSettings:
 
     `day_s` is the length of a bank day in real seconds at the fast pace. `history_days` is how much history a newly
     linked account brings, `served_days` how far back the bank lists. `slow_s` is how long the slow user of FinBank's
-    table waits for accounts, in real seconds.
+    table waits for accounts, in real seconds. `smtp_port` is where its mailbox takes e-mail, 0 for nowhere.
+    `desk_key` ends the address of the page on which a person breaks and mends banks; "" is no such page.
     """
 
     data: Path
     partner_secret: str = field(repr=False)
     app_key: str = field(repr=False)
     control_token: str = field(repr=False)
+    desk_key: str = field(default="", repr=False)
     partner_id: str = "2445583946651"
     host: str = "127.0.0.1"
     port: int = 8790
+    smtp_port: int = 0
     seed: int = 1
     clock: Pace = Pace.FAST
     day_s: float = 20.0
@@ -115,6 +120,12 @@ def _text(text: str) -> str:
     return text
 
 
+def _key(text: str) -> str:
+    if not KEY.fullmatch(text):
+        raise ValueError
+    return text
+
+
 def _integer(low: int, high: int) -> Callable[[str], int]:
     def read(text: str) -> int:
         if not low <= int(text) <= high:
@@ -145,11 +156,12 @@ def _url(text: str) -> str:
 
 NEEDED = ("DATA", "PARTNER_SECRET", "APP_KEY", "CONTROL_TOKEN")
 URL_OF = {"ledgersync": ("LEDGERSYNC_URL",), "finicity": ("FINICITY_URL",)}
-SECRETS = {"PARTNER_SECRET", "APP_KEY", "CONTROL_TOKEN", "LEDGERSYNC_URL"}
+SECRETS = {"PARTNER_SECRET", "APP_KEY", "CONTROL_TOKEN", "DESK_KEY", "LEDGERSYNC_URL"}
 FIELDS = {"START": "start_at"}
 READERS: Mapping[str, tuple[str, Callable[[str], object]]] = {
     "HOST": ("a host name or address", _text),
     "PORT": ("an integer from 0 to 65535", _integer(0, 65_535)),
+    "SMTP_PORT": ("an integer from 0 to 65535", _integer(0, 65_535)),
     "DATA": ("a folder", lambda text: Path(_text(text))),
     "SEED": ("an integer from 0 to 1000000000", _integer(0, 10**9)),
     "CLOCK": ("real, fast or manual", Pace),
@@ -169,4 +181,5 @@ READERS: Mapping[str, tuple[str, Callable[[str], object]]] = {
     "PARTNER_SECRET": ("text", _text),
     "APP_KEY": ("text", _text),
     "CONTROL_TOKEN": ("text", _text),
+    "DESK_KEY": ("16 to 200 letters, digits, - and _", _key),
 }

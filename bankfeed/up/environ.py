@@ -17,6 +17,7 @@ USUAL: Final = {
     "BANKFEED_LEASE_S": "15",  # what a kill -9 left unfinished is taken up again soon
     "BANKFEED_REGISTRATION": "open",  # whoever tries the API begins with POST /register
 }
+MAIL_FROM: Final = "sandbox@bankfeed.example"
 PARTNER_ID: Final = "2445583946651"
 OF_FINBANK: Final = "BANKFEED_FINBANK_"
 NOT_HERE: Final = (
@@ -24,6 +25,7 @@ NOT_HERE: Final = (
     "BANKFEED_FINICITY_PARTNER_ID",
     "BANKFEED_FINICITY_PARTNER_SECRET",
     "BANKFEED_FINICITY_APP_KEY",
+    "BANKFEED_FINICITY_WIDGET",
 )
 
 
@@ -67,6 +69,11 @@ class Person:
         return f"http://127.0.0.1:{self.local.finbank_port}"
 
     @property
+    def mailbox_url(self) -> str:
+        """Where e-mail can be read."""
+        return f"{self.finbank_url}/finbank/mailbox"
+
+    @property
     def listen_url(self) -> str:
         """Where `bankfeed listen` is reached."""
         return f"http://127.0.0.1:{self.local.listen_port}/"
@@ -75,6 +82,11 @@ class Person:
     def _reached_host(self) -> str:
         host = "127.0.0.1" if self.settings.host in EVERYWHERE else self.settings.host
         return f"[{host}]" if ":" in host else host
+
+
+def desk_url(person: Person, keys: Keys) -> str:
+    """Return where a person breaks and mends the pretend banks; who has the address is let in."""
+    return f"{person.finbank_url}/finbank/desk/{keys.get('desk_key')}"
 
 
 def listen_secret(person: Person, keys: Keys) -> str:
@@ -107,12 +119,21 @@ def product_environ(person: Person, keys: Keys, urls: Urls, *, redis_url: str, p
         "BANKFEED_FINICITY_PARTNER_ID": PARTNER_ID,
         "BANKFEED_FINICITY_PARTNER_SECRET": partner_secret,
         "BANKFEED_FINICITY_APP_KEY": keys.get("app_key"),
+        "BANKFEED_FINICITY_WIDGET": "own",
         "BANKFEED_OUTBOUND_ALLOW": allow,
     }
 
 
+def mail_environ(person: Person, smtp_port: int) -> dict[str, str]:
+    """Return the settings that send e-mail to Finbank's mailbox; none where the person named a mail server."""
+    if person.settings.smtp_url:
+        return {}
+    sender = person.settings.mail_from or MAIL_FROM
+    return {"BANKFEED_SMTP_URL": f"smtp://127.0.0.1:{smtp_port}", "BANKFEED_MAIL_FROM": sender}
+
+
 def finbank_environ(
-    person: Person, keys: Keys, sources: Sources, *, ledgersync_address: str, finicity_address: str
+    person: Person, keys: Keys, sources: Sources, *, ledgersync_address: str, finicity_address: str, smtp_port: int
 ) -> dict[str, str]:
     """Return the settings of Finbank; a person's own BANKFEED_FINBANK_* count where they are not ours to say."""
     return {
@@ -120,6 +141,7 @@ def finbank_environ(
         **{name: text for name, text in person.environ.items() if name.startswith(OF_FINBANK)},
         "BANKFEED_FINBANK_HOST": "127.0.0.1",
         "BANKFEED_FINBANK_PORT": str(person.local.finbank_port),
+        "BANKFEED_FINBANK_SMTP_PORT": str(smtp_port),
         "BANKFEED_FINBANK_DATA": str(finbank_folder(person)),
         "BANKFEED_FINBANK_DAY_S": str(person.local.finbank_day_s),
         "BANKFEED_FINBANK_DIALECT": person.local.finbank_dialect,
@@ -127,6 +149,7 @@ def finbank_environ(
         "BANKFEED_FINBANK_PARTNER_SECRET": sources.finicity.secrets[0],
         "BANKFEED_FINBANK_APP_KEY": keys.get("app_key"),
         "BANKFEED_FINBANK_CONTROL_TOKEN": keys.get("control_token"),
+        "BANKFEED_FINBANK_DESK_KEY": keys.get("desk_key"),
         "BANKFEED_FINBANK_LEDGERSYNC_URL": ledgersync_address,
         "BANKFEED_FINBANK_FINICITY_URL": finicity_address,
     }

@@ -14,11 +14,16 @@ EXAMPLE = "deploy/examples/ledgersync-account-added.txt"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """What a person is told. `password` None where it is not known here; `data` None where it is the usual folder."""
+    """What a person is told.
+
+    `password` None where it is not known here; `data` None where it is the usual folder; `mailbox_url` None where e-mail
+    goes to a server of the person's own.
+    """
 
     ingress_url: str
     worker_url: str
-    finbank_url: str
+    desk_url: str
+    mailbox_url: str | None
     ledgersync_address: str
     finicity_address: str
     email: str
@@ -36,7 +41,9 @@ class Notice:
             f"webhooks  {self.ledgersync_address}",
             f"          {self.finicity_address}  (signed: X-Finicity-Signature)",
             f"metrics   {self.ingress_url}/metrics  {self.worker_url}/metrics",
-            f"finbank   {self.finbank_url}  (the pretend bank)",
+            f"finbank   {self.desk_url}  (break and mend banks here)",
+            "          its banks take the username demo and the password go",
+            *([] if self.mailbox_url is None else [f"mailbox   {self.mailbox_url}  (e-mail that is sent here)"]),
             f"login     {self.email}  {self.password or '(the password of its first start)'}",
             f"          sign in at {self.ingress_url}/",
             f"logs      {'  '.join(_shown(log) for log in self.logs)}",

@@ -36,6 +36,13 @@ def check_ports(settings: Settings, local: LocalSettings) -> None:
         time.sleep(POLL_S)
 
 
+def pick_port(wanted: int) -> int:
+    """Return the port that is wanted, for 0 a free one. Raises SettingsError where it is taken."""
+    if (port := free_port(wanted)) is None:
+        raise SettingsError(f"port {wanted} is taken; set BANKFEED_FINBANK_SMTP_PORT to a free port")
+    return port
+
+
 async def wait_until_ready(person: Person, *, check: Callable[[], None]) -> None:
     """Wait until every process answers its probe; `check` raises where waiting is in vain. Raises Unavailable."""
     probes = (f"{person.finbank_url}/healthz", f"{person.ingress_url}/readyz", f"{person.worker_url}/readyz")

@@ -27,10 +27,18 @@ from bankfeed.settings import LocalSettings, Settings, process_environ
 from bankfeed.up.changes import Changes
 from bankfeed.up.child import Child, last_words
 from bankfeed.up.database import Sources, Urls, get_sources, prepare_given, prepare_local
-from bankfeed.up.environ import Person, command_environ, finbank_environ, process_environ_of, product_environ
+from bankfeed.up.environ import (
+    Person,
+    command_environ,
+    desk_url,
+    finbank_environ,
+    mail_environ,
+    process_environ_of,
+    product_environ,
+)
 from bankfeed.up.keys import Keys
 from bankfeed.up.notice import Notice
-from bankfeed.up.ports import check_ports, wait_until_ready
+from bankfeed.up.ports import check_ports, pick_port, wait_until_ready
 from bankfeed.up.seed import Demo, seed_demo
 
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -63,6 +71,7 @@ class Supervisor:
         self.keys: Keys
         self.sources: Sources
         self.product: dict[str, str]
+        self.smtp_port: int
         self.demo: Demo
         self._is_stopping = False
 
@@ -101,9 +110,13 @@ class Supervisor:
         self.keys = Keys(self.folder)
         urls = self._start_database(stack)
         redis_url = self._start_redis(stack)
-        self.product = product_environ(
-            self.person, self.keys, urls, redis_url=redis_url, partner_secret=self.sources.finicity.secrets[0]
-        )
+        self.smtp_port = pick_port(self.person.local.finbank_smtp_port)
+        self.product = {
+            **product_environ(
+                self.person, self.keys, urls, redis_url=redis_url, partner_secret=self.sources.finicity.secrets[0]
+            ),
+            **mail_environ(self.person, self.smtp_port),
+        }
         _say("starting Finbank, ingress and worker ...")
         for child in self._make_children():
             stack.callback(child.stop)
@@ -148,7 +161,8 @@ class Supervisor:
         notice = Notice(
             ingress_url=self.person.ingress_url,
             worker_url=self.person.worker_url,
-            finbank_url=self.person.finbank_url,
+            desk_url=desk_url(self.person, self.keys),
+            mailbox_url=None if self.person.settings.smtp_url else self.person.mailbox_url,
             ledgersync_address=self._ledgersync_address,
             finicity_address=self._finicity_address,
             email=EMAIL,
@@ -201,6 +215,7 @@ class Supervisor:
             self.sources,
             ledgersync_address=self._ledgersync_address,
             finicity_address=self._finicity_address,
+            smtp_port=self.smtp_port,
         )
         grace_s = float(self.product["BANKFEED_GRACE_S"])
         return (

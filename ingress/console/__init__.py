@@ -1,4 +1,4 @@
-"""The console: a page on which a customer's users watch their clients' banks. Reads only; signing in is all it writes."""
+"""The console: pages on which a customer's users watch their clients' banks, link and repair them, and see to cases."""
 
 from ingress.console.routes import Console
 

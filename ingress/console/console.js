@@ -1,4 +1,5 @@
-// Reads the rows again every two seconds while the page is looked at, and marks what changed for a moment.
+// Reads the rows again every two seconds while the page is looked at, and marks what changed for a moment. Whoever is at a
+// button keeps it: nothing is replaced while one is pressed, and focus goes back to where it was.
 
 const EVERY_MS = 2000;
 const LIMIT_MS = 10000;
@@ -15,14 +16,22 @@ function texts() {
 }
 
 function show(html) {
-  if (html === shown) return;
+  if (html === shown || rows.querySelector("button:active, a:active")) return;
   const before = texts();
+  const focused = rows.contains(document.activeElement) ? document.activeElement : null;
+  const heading = focused?.closest("section")?.getAttribute("aria-labelledby");
   rows.innerHTML = html; // the server has escaped all that is not its own
   shown = html;
+  if (focused) focus(focused.id, heading);
   const after = texts();
   const changed = [...rows.querySelectorAll("[data-row]")].filter((row) => before.get(row.dataset.row) !== row.textContent);
   const count = changed.length + [...before.keys()].filter((name) => !after.has(name)).length;
   if (count > 0) mark(changed, count === 1 ? "1 line changed" : `${count} lines changed`);
+}
+
+function focus(id, heading) {
+  const next = (id && document.getElementById(id)) || (heading && document.getElementById(heading));
+  if (next) next.focus({ preventScroll: true });
 }
 
 function mark(changed, sentence) {

@@ -1,15 +1,11 @@
-"""What a browser posts: where it comes from, and the form it carries."""
-
-import asyncio
-from urllib.parse import parse_qsl
+"""What a browser posts to the console: where it comes from, and the form it carries."""
 
 from aiohttp import web
 
-from bankfeed.errors import BadRequest
+from ingress import forms
 
 MOST_BYTES = 4096
 MOST_FIELDS = 8
-FORM_TYPE = "application/x-www-form-urlencoded"
 
 
 def is_own_page(request: web.Request) -> bool:
@@ -25,20 +21,6 @@ def is_own_page(request: web.Request) -> bool:
     return origin is None or origin.partition("://")[2] == request.host
 
 
-async def read_form(request: web.Request, *, limit_s: float) -> dict[str, str]:
-    """Read a small form, bounded while it streams and in time. Raises BadRequest."""
-    if request.content_type != FORM_TYPE or "Content-Encoding" in request.headers:
-        raise BadRequest(f"expected a form as {FORM_TYPE}")
-    body = bytearray()
-    try:
-        async with asyncio.timeout(limit_s):
-            while chunk := await request.content.readany():
-                body += chunk
-                if len(body) > MOST_BYTES:
-                    raise BadRequest(f"expected a form of at most {MOST_BYTES} bytes")
-    except TimeoutError as error:
-        raise BadRequest(f"expected the form within {limit_s} s") from error
-    try:
-        return dict(parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=MOST_FIELDS))
-    except ValueError as error:
-        raise BadRequest("expected a form that can be read") from error
+async def read_form(request: web.Request, *, limit_s: float, most_bytes: int = MOST_BYTES) -> dict[str, str]:
+    """Read a form of the console. Raises BadRequest."""
+    return await forms.read_form(request, limit_s=limit_s, most_bytes=most_bytes, most_fields=MOST_FIELDS)

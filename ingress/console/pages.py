@@ -6,10 +6,13 @@ from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ingress.console.words import STATE_TITLES, describe_standing, describe_update, write_amount
+from ingress.console import words
 
 FOLDER: Final = Path(__file__).parent
-TEMPLATES: Final = ("console.html", "notice.html", "rows.html", "sign_in.html")
+TEMPLATES: Final = (
+    *("bank_account.html", "banks.html", "cases.html", "console.html", "delete.html", "error_codes.html", "go_on.html"),
+    *("notice.html", "rows.html", "sign_in.html"),
+)
 
 
 class Pages:
@@ -24,8 +27,23 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        environment.filters |= {"standing": describe_standing, "update": describe_update, "amount": write_amount}
-        environment.globals["state_titles"] = STATE_TITLES
+        environment.filters |= {
+            "amount": words.write_amount,
+            "asking": words.describe_asking,
+            "code": words.write_code,
+            "helps": words.find_helps,
+            "length": words.write_length,
+            "meaning": words.read_meaning,
+            "standing": words.describe_standing,
+            "status": words.describe_status,
+            "time": words.write_time,
+            "update": words.describe_update,
+        }
+        environment.globals |= {
+            "history_titles": words.HISTORY_TITLES,
+            "owner_titles": words.OWNER_TITLES,
+            "state_titles": words.STATE_TITLES,
+        }
         self._templates = {name: environment.get_template(name) for name in TEMPLATES}
         self.style = (FOLDER / "console.css").read_bytes()
         self.module = (FOLDER / "console.js").read_bytes()

@@ -8,10 +8,13 @@ import aiohttp
 import asyncpg
 import pytest
 
+from bankfeed.db import Database
+from bankfeed.db.source import find_source
 from bankfeed.settings import Settings
 from ingress.app import Ingress
 from tests.finbank import free_port
-from tests.seed import PATH_SECRET, make_sources
+from tests.ingress.visitor import EMAIL, Visitor, add_user
+from tests.seed import PATH_SECRET, Sources, make_sources, make_tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +50,16 @@ async def door(settings: Settings, owner: asyncpg.Connection) -> AsyncIterator[D
     async with aiohttp.ClientSession(f"http://127.0.0.1:{ingress.settings.port}") as session:
         yield Door(session, ingress)
     await ingress.close()
+
+
+@pytest.fixture
+async def visitor(door: Door, database: Database, superuser: asyncpg.Connection) -> Visitor:
+    """A firm with one client and one user, and nothing linked."""
+    async with database.queue() as conn:
+        finicity, ledgersync = await find_source(conn, "finicity"), await find_source(conn, "ledgersync")
+    assert finicity is not None
+    assert ledgersync is not None
+    sources = Sources(finicity=finicity.id, ledgersync=ledgersync.id)
+    tenant = await make_tenant(database, sources)
+    await add_user(database, tenant, EMAIL)
+    return Visitor(door=door, database=database, superuser=superuser, sources=sources, tenant=tenant)
