@@ -16,13 +16,14 @@ class Subscriber:
     """A receiver that keeps what came, verified, and answers as it is told (200 when told nothing)."""
 
     url: str
+    secret: str = ENDPOINT_SECRET
     statuses: list[int] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     requests: list[dict[str, str]] = field(default_factory=list)
 
     async def take(self, request: web.Request) -> web.Response:
         body = await request.read()
-        verify_standard([ENDPOINT_SECRET], request.headers, body=body, now=datetime.now(UTC))
+        verify_standard([self.secret], request.headers, body=body, now=datetime.now(UTC))
         self.requests.append(dict(request.headers))
         status = self.statuses.pop(0) if self.statuses else 200
         if status == 200:

@@ -95,6 +95,16 @@ class WidgetSession:
     version: int
     now: datetime
 
+    @property
+    def can_leave(self) -> bool:
+        """Tell whether it can be left: not while accounts are being linked, which is not taken back any more."""
+        return self.ended_at is None and not (self.is_working and self.step is WidgetStep.ACCOUNTS)
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether its time is over and nobody has ended it yet; a call under way is waited for."""
+        return self.ended_at is None and self.is_expired and not self.is_working
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
@@ -112,7 +122,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
-    """A client's open connection, as the widget needs it. `accounts` are (last digits, type) of those that are open."""
+    """A client's open connection, as the widget needs it. `accounts` are (last digits, type) of those that are open.
+
+    `is_fresh`: its first update is not done, so there may be more of them.
+    """
 
     connection_id: ConnectionId
     client_id: ClientId
@@ -126,6 +139,7 @@ class Login:
     code_repeats: int
     name: str
     accounts: tuple[tuple[str, str], ...]
+    is_fresh: bool
 
 
 async def insert_session(conn: Connection, customer_id: CustomerId, new: NewSession) -> tuple[UUID, datetime, datetime]:
@@ -383,7 +397,7 @@ async def list_logins(
         """
         SELECT c.id AS connection_id, c.client_id, c.source_id, i.connector, c.aggregator_login_id AS login_ref,
                e.aggregator_customer_id AS customer_ref, c.institution_id, c.state::text, c.status_code, c.code_repeats,
-               coalesce(nullif(c.name, ''), i.name, '') AS name,
+               coalesce(nullif(c.name, ''), i.name, '') AS name, c.handled = 0 AS is_fresh,
                ARRAY(SELECT a.number_display || '/' || a.type FROM accounts a
                      WHERE a.customer_id = $1 AND a.connection_id = c.id AND a.state = 'open' ORDER BY a.id) AS accounts
         FROM connections c

@@ -25,6 +25,7 @@ from bankfeed.settings import Settings
 from bankfeed.widgets import note_ended, tell_ended
 from ingress.api.catalogue import Catalogue
 from ingress.widget.flow import NOT_AT_ALL, NOT_NOW, Errand
+from ingress.widget.pages import CHECKED
 from ingress.widget.visit import Visit, seal, unseal
 
 WORK_MARGIN_S: Final = 30  # beside what the bank may take: a token, an enrolment, what is written after it
@@ -173,8 +174,8 @@ class Desk:
         action = form.get("action", "")
         if session.ended_at is not None or form.get("version") != str(session.version):
             return
-        if action == "leave":
-            await self.move(session, Place(step=WidgetStep.LEFT, outcome=Outcome.LEFT))
+        if action == "leave" and session.can_leave:
+            await self.end(session, Outcome.LEFT)
         elif session.is_working:
             return
         elif action == "back" and session.kind is WidgetKind.ADD and session.connection_id is None:
@@ -185,17 +186,20 @@ class Desk:
             errand = await self._errand(session, institution, base=base)
             await self._act_at_bank(errand, self.read_visit(session), action, form)
 
-    async def come_back(self, session: WidgetSession, code: str, *, base: str) -> None:
-        """Take what a bank's own page brought back; no code is a refusal there."""
+    async def come_back(self, session: WidgetSession, code: str, *, base: str) -> bool:
+        """Take what a bank's own page brought back, once; no code is a refusal there. False where nobody waits for it."""
         visit, institution = self.read_visit(session), await self.find_institution(session)
-        if session.step is not WidgetStep.CONSENT or session.is_working or visit.consent is None or institution is None:
-            return
-        errand = await self._errand(session, institution, base=base)
-        if not code:
-            await self.move(session, Place(step=WidgetStep.TROUBLE, status_code=10814))
-            return
-        trying = errand.trying(StepName.CONSENT)
-        await self._call(session, lambda: trying.end_consent(visit, code[:MOST_CODE_CHARS]))
+        is_awaited = session.step is WidgetStep.CONSENT and session.ended_at is None and not session.is_working
+        if not is_awaited or visit.consent is None or institution is None:
+            return False
+        trying = (await self._errand(session, institution, base=base)).trying(StepName.CONSENT)
+        end = trying.decline if not code else lambda: trying.end_consent(visit, code[:MOST_CODE_CHARS])
+        await self._call(session, end)
+        return True
+
+    async def end(self, session: WidgetSession, outcome: Outcome) -> None:
+        """End a session before it is done; nothing of it is kept."""
+        await self.move(session, Place(step=WidgetStep.LEFT, outcome=outcome))
 
     async def move(self, session: WidgetSession, place: Place) -> None:
         """Let a session go on, or end, without a call."""
@@ -224,7 +228,7 @@ class Desk:
             ("sign_in", WidgetStep.CREDENTIALS): self._sign_in,
             ("answer", WidgetStep.CHALLENGE): self._answer,
             ("link", WidgetStep.ACCOUNTS): self._link,
-            ("check", WidgetStep.TROUBLE): self._check,
+            **dict.fromkeys((("check", each) for each in CHECKED), self._check),
             ("checked", WidgetStep.CHECK): self._check,
             ("report", WidgetStep.SUPPORT): self._report,
         }

@@ -13,7 +13,7 @@ from aiohttp import web
 from bankfeed.db import widget
 from bankfeed.db.client import get_client
 from bankfeed.db.institution import Institution
-from bankfeed.db.widget import Arrived, Login, Outcome, Place, WidgetSession, WidgetStep
+from bankfeed.db.widget import Arrived, Login, Outcome, WidgetSession, WidgetStep
 from bankfeed.errors import AggregatorError, BadRequest, NotFound, Unavailable
 from bankfeed.finding import MAX_TEXT_CHARS
 from bankfeed.logs import get_logger
@@ -30,6 +30,7 @@ MOST_BYTES: Final = 32_768
 MOST_FIELDS: Final = 64
 MOST_FOUND: Final = 12
 RETRY_AFTER_S: Final = 5
+NOT_ANY_MORE: Final = ("This link is not good any more", "Ask your bookkeeper about it.")
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -91,19 +92,14 @@ class Widget:
         return await self._begin(request, session)
 
     async def _begin(self, request: web.Request, session: WidgetSession) -> web.Response:
-        async with self._desk.parts.database.tenant(session.customer_id) as conn:
-            try:
-                is_locked = (await get_client(conn, session.customer_id, session.client_id)).locked_at is not None
-            except NotFound:
-                is_locked = True
-        if is_locked:
-            await self._desk.move(session, Place(step=WidgetStep.LEFT, outcome=Outcome.LEFT))
-            return self._notice(410, "This link is not good any more", "Ask your bookkeeper about it.")
+        if await self._is_locked(session):
+            await self._desk.end(session, Outcome.LEFT)
+            return self._notice(410, *NOT_ANY_MORE)
         try:
             theirs = await self._desk.begin(session, base=self._base(request))
         except AggregatorError as error:
             get_logger().warning("widget.no_answer", session_id=str(session.id), reason=str(error)[:300])
-            await self._desk.move(session, Place(step=WidgetStep.LEFT, outcome=Outcome.LEFT))
+            await self._desk.end(session, Outcome.LEFT)
             return self._notice(502, "The bank's service does not answer", f"{NOT_NOW} Ask for a new link then.")
         token = write_page_token(self._desk.signer, session.customer_id, session.id)
         return _redirect(theirs or f"{PATH}/{token}")
@@ -131,16 +127,26 @@ class Widget:
         if session is None:
             return self._unknown()
         form = await read_form(request, limit_s=self._settings.body_s, most_bytes=MOST_BYTES, most_fields=MOST_FIELDS)
-        await self._desk.act(session, form, base=self._base(request))
+        if await self._is_locked(session):
+            await self._desk.end(session, Outcome.LEFT)
+        else:
+            await self._desk.act(session, form, base=self._base(request))
         return _redirect(f"{PATH}/{request.match_info['token']}")
 
     async def come_back(self, request: web.Request) -> web.Response:
-        """Take what a bank's own page brought back, and go on with the session that it was for."""
+        """Take what a bank's own page brought back, once, and go on with the session that it was for.
+
+        Banks and aggregators see the state that is in it, so it leads to the page where that waits for it, and never again.
+        """
         named = read_consent_state(self._desk.signer, request.query.get("state", ""))
         session = None if named is None else await self._desk.find_session(*named)
         if session is None:
             return self._notice(404, "This page leads nowhere", "Go on where you began, or ask for a new link.")
-        await self._desk.come_back(session, request.query.get("code", ""), base=self._base(request))
+        if await self._is_locked(session):
+            await self._desk.end(session, Outcome.LEFT)
+            return self._notice(410, *NOT_ANY_MORE)
+        if not await self._desk.come_back(session, request.query.get("code", ""), base=self._base(request)):
+            return self._notice(410, "That was done already", "Go on where you began, or ask for a new link.")
         return _redirect(f"{PATH}/{write_page_token(self._desk.signer, session.customer_id, session.id)}")
 
     async def show_style(self, _: web.Request) -> web.Response:
@@ -157,7 +163,18 @@ class Widget:
         """Return the session of a page, as far as its life goes: what was never opened has no page."""
         named = read_page_token(self._desk.signer, request.match_info["token"])
         session = None if named is None else await self._desk.find_session(*named)
+        if session is not None and session.is_over:
+            await self._desk.end(session, Outcome.EXPIRED)
+            session = await self._desk.find_session(session.customer_id, session.id)
         return session if session is not None and session.opened_at is not None else None
+
+    async def _is_locked(self, session: WidgetSession) -> bool:
+        """Tell whether the session's client may link nothing now: it is locked, or was deleted."""
+        async with self._desk.parts.database.tenant(session.customer_id) as conn:
+            try:
+                return (await get_client(conn, session.customer_id, session.client_id)).locked_at is not None
+            except NotFound:
+                return True
 
     async def _look(self, request: web.Request, session: WidgetSession) -> Shown:
         """Gather what a page shows."""

@@ -13,7 +13,7 @@ from bankfeed.aggregators.linking import Challenge, Linker, Offer, OfferedAccoun
 from bankfeed.db import Connection, Database, client, connection, source, widget
 from bankfeed.db.institution import Institution
 from bankfeed.db.widget import Login, Outcome, Place, WidgetKind, WidgetSession, WidgetStep
-from bankfeed.errors import AggregatorError, StillAsking
+from bankfeed.errors import AggregatorError, NoSuchAccount, StillAsking
 from bankfeed.health import ConnectionState, Step, read_code
 from bankfeed.links import Signer
 from bankfeed.logs import get_logger
@@ -23,7 +23,8 @@ from bankfeed.repair import Answer, StepName, Tried
 from bankfeed.sealing import Sealer
 from bankfeed.standing import read_standing
 from ingress.widget.links import write_consent_state
-from ingress.widget.visit import Visit, seal
+from ingress.widget.same import find_nearest, find_rest, find_same
+from ingress.widget.visit import NOTHING, Visit, seal
 
 NOT_NOW: Final = "The bank could not be asked just now. Nothing was lost: try again in a moment."
 NOT_AT_ALL: Final = "This bank cannot be linked at the moment. Your bookkeeper's support can tell you more."
@@ -31,6 +32,11 @@ TOO_SLOW: Final = "The bank has not answered in time. It goes on looking: ask ag
 NO_SOURCE: Final = "Banks of this kind cannot be linked here yet. Your bookkeeper's support can tell you more."
 KNOWN_ALREADY: Final = "These accounts are linked already. Sign in at the bank once more to renew them."
 SOME_KNOWN: Final = "Your sign-in was renewed. These accounts are not linked yet: choose those to add."
+LEFT_OUT: Final = "Accounts that are linked already are left out."
+LINKED_ELSEWHERE: Final = (
+    "All of these accounts are linked already, by another sign-in. Where it fails, have that one repaired."
+)
+DECLINED: Final = 10814
 _AGAIN: Final = {
     StepName.CREDENTIALS: StepName.CREDENTIALS_AGAIN,
     StepName.CHALLENGE: StepName.CHALLENGE_AGAIN,
@@ -90,7 +96,7 @@ class Errand:
             said = await self.linker.discover(customer_ref, self.institution.ref, credentials)
         except AggregatorError as error:
             return await self._refused_sign_in(visit, credentials, error)
-        return await self._go_on(said, credentials)
+        return await self._go_on(said, replace(visit, credentials=credentials))
 
     async def answer(self, visit: Visit, answers: Sequence[tuple[str, str]]) -> Place:
         """Answer what the bank asked."""
@@ -106,13 +112,19 @@ class Errand:
             said = await self.linker.answer_discovery(customer_ref, self.institution.ref, challenge.session, answers)
         except AggregatorError as error:
             return await self._refused_answer(visit, error)
-        return await self._go_on(said, visit.credentials)
+        return await self._go_on(said, visit)
 
     async def link(self, visit: Visit, chosen: Sequence[OfferedAccount]) -> Place:
         """Link the chosen accounts: there, then here, with the refresh that brings their transactions."""
         try:
+            logins = await self._list_logins_with_accounts()
+            rest = find_rest(chosen, logins)
+            if not rest and (
+                known := find_nearest(logins, chosen)
+            ):  # linked meanwhile, by another opening of the widget
+                return self._place(WidgetStep.DONE, connection_id=known.connection_id, outcome=Outcome.UPDATED)
             customer_ref = await self.enrol() or ""
-            listed = await self.linker.link(customer_ref, self.institution.ref, chosen)
+            listed = await self.linker.link(customer_ref, self.institution.ref, rest)
         except AggregatorError as error:
             return replace(self._trouble(error), visit=self._seal(replace(visit, offer=None)))
         connection_id = await self._keep(customer_ref, listed)
@@ -146,11 +158,19 @@ class Errand:
             customer_ref = self._customer_ref() if self.login is not None else await self.enrol() or ""
             said = await self.linker.end_consent(customer_ref, self.institution.ref, visit.consent.session, code)
         except AggregatorError as error:
+            if self.login is not None:
+                await self._fetch_code(self.login)
             return self._trouble(error)
         if isinstance(said, Offer):
-            return await self._go_on(said, {})
+            return await self._go_on(said, NOTHING)
         assert self.login is not None
         return await self._after_refresh(self.login, said, visit)
+
+    async def decline(self) -> Place:
+        """Note that its holder declined at the bank's own page; a login that exists has lost its consent by that."""
+        if self.login is not None:
+            await self._fetch_code(self.login)
+        return self._place(WidgetStep.TROUBLE, code=DECLINED)
 
     # ------------------------------------------------------------------------------------------ a login that exists
 
@@ -181,7 +201,7 @@ class Errand:
         async with self.database.tenant(self.session.customer_id) as conn:
             await widget.ask_refresh(conn, self.session.customer_id, login.connection_id, is_repair=True)
         if visit.offer is not None:
-            return self._offer_rest(login, visit.offer)
+            return self._offer_rest(login, visit.offer.accounts)
         is_fix = self.session.kind is WidgetKind.FIX
         outcome = Outcome.REPAIRED if is_fix else Outcome.UPDATED
         return self._place(WidgetStep.DONE, connection_id=login.connection_id, outcome=outcome)
@@ -193,39 +213,49 @@ class Errand:
 
     # ------------------------------------------------------------------------------------------ steps
 
-    async def _go_on(self, said: Challenge | Offer, credentials: Mapping[str, str]) -> Place:
+    async def _go_on(self, said: Challenge | Offer, visit: Visit) -> Place:
         """Ask what the bank asks, or offer its accounts; a login that is linked already is updated, never a second one made."""
+        credentials = visit.credentials
         if isinstance(said, Challenge):
-            return self._place(WidgetStep.CHALLENGE, Visit(challenge=said, credentials=credentials))
+            return self._place(WidgetStep.CHALLENGE, Visit(form=visit.form, challenge=said, credentials=credentials))
         try:
-            known = find_same(await self._list_logins_with_accounts(), said)
+            logins = await self._list_logins_with_accounts()
         except AggregatorError as error:
             return self._trouble(error)
-        if known is None:
-            return self._place(WidgetStep.ACCOUNTS, Visit(offer=said))
-        if not credentials:
-            return await self.ask_consent(known, message=KNOWN_ALREADY)
-        return await replace(self, login=known).update(said, credentials)
+        rest, same = find_rest(said.accounts, logins), find_same(logins, said)
+        if same and credentials:
+            return await replace(self, login=same[0]).update(rest, credentials, beside=same[1:])
+        if rest or not said.accounts:
+            message = LEFT_OUT if len(rest) < len(said.accounts) else ""
+            return self._place(WidgetStep.ACCOUNTS, Visit(offer=Offer(accounts=rest)), message=message)
+        if credentials:
+            return self._place(WidgetStep.TROUBLE, message=LINKED_ELSEWHERE)
+        return await self.ask_consent(find_nearest(logins, said.accounts), message=KNOWN_ALREADY)
 
-    async def update(self, offer: Offer, credentials: Mapping[str, str]) -> Place:
-        """Give a login that is linked already its new credentials; where it did not work, the bank is asked with them at once."""
+    async def update(
+        self, rest: Sequence[OfferedAccount], credentials: Mapping[str, str], *, beside: Sequence[Login] = ()
+    ) -> Place:
+        """Give a login that is linked already its new credentials; where it did not work, the bank is asked with them at once.
+
+        `beside` are further connections of the same login, which get them too. What is left is offered.
+        """
         login = self.login
         assert login is not None
         try:
-            await self.linker.change_credentials(self._customer_ref(), login.login_ref, credentials)
+            for each in (login, *beside):
+                await self.linker.change_credentials(self._customer_ref(), each.login_ref, credentials)
             if login.state == ConnectionState.ACTIVE:
-                return self._offer_rest(login, offer)
+                return self._offer_rest(login, rest)
             asked = await self.linker.refresh_with_person(self._customer_ref(), login.login_ref)
         except AggregatorError as error:
             await self._fetch_code(login)
             return replace(self._trouble(error), connection_id=login.connection_id)
-        return await self._after_refresh(login, asked, Visit(offer=offer))
+        return await self._after_refresh(login, asked, Visit(offer=Offer(accounts=tuple(rest))))
 
-    def _offer_rest(self, login: Login, offer: Offer) -> Place:
-        rest = tuple(each for each in offer.accounts if (each.number_display, each.type) not in login.accounts)
+    def _offer_rest(self, login: Login, rest: Sequence[OfferedAccount]) -> Place:
         if not rest:
             return self._place(WidgetStep.DONE, connection_id=login.connection_id, outcome=Outcome.UPDATED)
-        visit = Visit(offer=Offer(accounts=rest), is_refresh=True)
+        visit = Visit(offer=Offer(accounts=tuple(rest)), is_refresh=True)
         return self._place(WidgetStep.ACCOUNTS, visit, message=SOME_KNOWN, connection_id=login.connection_id)
 
     async def _refused_sign_in(self, visit: Visit, credentials: Mapping[str, str], error: AggregatorError) -> Place:
@@ -241,7 +271,8 @@ class Errand:
         if visit.is_refresh and self.login is not None:
             await self._fetch_code(self.login)
             return self._trouble(error)
-        return replace(self._trouble(error), visit=self._seal(Visit(credentials=visit.credentials)))
+        kept = Visit(form=visit.form, credentials=visit.credentials)
+        return replace(self._trouble(error), visit=self._seal(kept))
 
     def _trouble(self, error: AggregatorError) -> Place:
         if error.code is not None and not isinstance(error, StillAsking):
@@ -283,14 +314,20 @@ class Errand:
             )
 
     async def _list_logins_with_accounts(self) -> list[Login]:
-        """List them with their accounts; of one that was linked a moment ago the aggregator tells."""
-        logins = []
-        for login in await self.list_logins():
-            if not login.accounts and login.customer_ref is not None:
-                listed = await self.linker.list_login_accounts(login.customer_ref, login.login_ref)
-                login = replace(login, accounts=tuple((each.number_display, each.type) for each in listed))  # noqa: PLW2901
-            logins.append(login)
-        return logins
+        """List them with their accounts; of one whose first update is not done yet the aggregator tells.
+
+        Raises AggregatorError.
+        """
+        return [await self._look_up(each) if each.is_fresh else each for each in await self.list_logins()]
+
+    async def _look_up(self, login: Login) -> Login:
+        if login.customer_ref is None:
+            return login
+        try:
+            listed = await self.linker.list_login_accounts(login.customer_ref, login.login_ref)
+        except NoSuchAccount:
+            return login
+        return replace(login, accounts=tuple((each.number_display, each.type) for each in listed))
 
     def _customer_ref(self) -> str:
         assert self.login is not None
@@ -351,10 +388,3 @@ class Errand:
         )
         await widget.ask_refresh(conn, customer_id, connection_id, institution_id=self.institution.id)
         return connection_id
-
-
-def find_same(logins: Sequence[Login], offer: Offer) -> Login | None:
-    """Find the login that an offer is of: one whose open accounts are all among those offered, the one with most of them."""
-    offered = {(each.number_display, each.type) for each in offer.accounts}
-    same = [login for login in logins if login.accounts and set(login.accounts) <= offered]
-    return max(same, key=lambda login: len(login.accounts), default=None)

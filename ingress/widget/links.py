@@ -16,6 +16,7 @@ from bankfeed.model import CustomerId
 
 LIFE_S: Final = 7_200
 OPENING: Final = "/widget"
+MOST_PARAMETERS: Final = 20
 _FOR_OPENING: Final = "widget opening"
 _FOR_PAGE: Final = "widget page"
 _FOR_CONSENT: Final = "widget consent"
@@ -56,11 +57,19 @@ def write_opening(signer: Signer, base: str, opening: Opening) -> str:
 
 
 def read_opening(signer: Signer, query: str, *, now: datetime) -> tuple[CustomerId, UUID] | Bad:
-    """Read what comes after the ? of an opening address: whose it is and which session; whether that was opened is not asked."""
-    said, mark, signature = query.rpartition("&signature=")
-    if not mark or not signer.is_signed(said, signature, for_use=_FOR_OPENING):
+    """Read what comes after the ? of an opening address: whose it is and which session; whether that was opened is not asked.
+
+    What was signed are the parameters, not how they are written: programs that pass addresses on order and escape them anew.
+    """
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=MOST_PARAMETERS)
+    except ValueError:
         return Bad.ALTERED
-    parameters = dict(parse_qsl(said))
+    said = sorted((name, text) for name, text in pairs if name != "signature")
+    signatures = [text for name, text in pairs if name == "signature"]
+    if len(signatures) != 1 or not signer.is_signed(urlencode(said), signatures[0], for_use=_FOR_OPENING):
+        return Bad.ALTERED
+    parameters = dict(said)
     if int(parameters["ttl"]) <= _ms(now):
         return Bad.EXPIRED
     return CustomerId(int(parameters["customerId"])), UUID(parameters["sessionId"])

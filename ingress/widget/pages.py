@@ -19,6 +19,8 @@ from ingress.widget.visit import Visit
 
 FOLDER: Final = Path(__file__).parent
 DOWN: Final = {"offline": "cannot be reached now", "maintenance": "under maintenance now"}
+CHECKED: Final = (WidgetStep.TROUBLE, WidgetStep.CREDENTIALS, WidgetStep.CONSENT, WidgetStep.CHALLENGE)
+"""The pages that lead to the guided repair, where a bank account is repaired."""
 _LINKING: Final = (
     ("Bank", (WidgetStep.INSTITUTION, WidgetStep.KNOWN, WidgetStep.PREPARE)),
     ("Sign in", (WidgetStep.CREDENTIALS, WidgetStep.CONSENT, WidgetStep.TROUBLE)),
@@ -152,7 +154,8 @@ class Pages:
             "done_words": _DONE_WORDS.get(session.outcome, "").format(bank=bank) if session.outcome else "",
             "way_back": write_way_back(session),
             "ended_for": " ".join(shown.frames) if session.outcome else "",
-            "can_leave": is_open,
+            "can_check": is_open and not session.is_working and shown.login is not None and session.step in CHECKED,
+            "can_leave": session.can_leave,
             "can_go_back": is_open and not session.is_working and _can_go_back(session),
             "template": f"{WidgetStep.DONE if session.step is WidgetStep.LEFT else session.step}.html",
         }
@@ -236,7 +239,7 @@ def _write_problem(session: WidgetSession) -> str:
         return ""
     if session.is_cut_off:
         return "That took too long or was interrupted. Nothing was lost: try again."
-    is_refused = session.step is WidgetStep.CREDENTIALS and session.status_code is not None
+    is_refused = session.step in (WidgetStep.CREDENTIALS, WidgetStep.CONSENT) and session.status_code is not None
     return read_code(session.status_code).words if is_refused else session.message
 
 
