@@ -1,7 +1,12 @@
 """The connectors that this deployment's settings make: what the worker pulls with and ingress links with."""
 
+from typing import Final
+
 from bankfeed.aggregators.finicity import CardSign, Finicity, FinicityConfig
 from bankfeed.settings import Settings
+
+CONNECTORS: Final = frozenset({"finicity"})
+"""The words of all connectors that there are."""
 
 
 def make_connectors(settings: Settings) -> dict[str, Finicity]:

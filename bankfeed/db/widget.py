@@ -214,18 +214,35 @@ async def mark_seen(conn: Connection, customer_id: CustomerId, session_id: UUID)
 
 
 async def begin_work(
-    conn: Connection, session: WidgetSession, *, token: UUID, limit_s: float, is_try: bool = False
+    conn: Connection,
+    session: WidgetSession,
+    *,
+    token: UUID,
+    limit_s: float,
+    is_try: bool = False,
+    is_alone: bool = False,
 ) -> bool:
     """Hold a session for a call to the aggregator; False where it moved on meanwhile, or a call is under way.
 
-    `is_try` counts one of the tries that a session has to give credentials or answers.
+    `is_try` counts one of the tries that a session has to give credentials or answers. `is_alone`: nor where another session
+    of the client links accounts at that institution now, of which this one's may be some.
     """
+    if is_alone:
+        await conn.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('bankfeed widget ' || ($1::bigint)::text, $2))",
+            session.institution_id,
+            session.client_id,
+        )
     begun = await conn.fetchval(
         """
         UPDATE widget_sessions SET work_token = $4, work_until = now() + make_interval(secs => $5), version = version + 1,
             seen_at = now(), tries = tries + $6::int
         WHERE customer_id = $1 AND id = $2 AND version = $3 AND ended_at IS NULL AND expires_at > now()
           AND coalesce(work_until <= now(), true)
+          AND NOT ($7 AND EXISTS (
+              SELECT FROM widget_sessions o
+              WHERE o.customer_id = $1 AND o.client_id = $8 AND o.institution_id = $9 AND o.id <> $2
+                AND o.step = 'accounts' AND o.work_until > now()))
         RETURNING true
         """,
         session.customer_id,
@@ -234,6 +251,9 @@ async def begin_work(
         token,
         limit_s,
         int(is_try),
+        is_alone,
+        session.client_id,
+        session.institution_id,
     )
     return bool(begun)
 
@@ -421,6 +441,50 @@ def _read_login(row: dict[str, object]) -> Login:
     assert isinstance(accounts, list)
     keys = tuple((number, kind) for number, _, kind in (each.rpartition("/") for each in accounts))
     return Login(accounts=keys, **row)  # type: ignore[arg-type]
+
+
+async def list_login_refs(
+    conn: Connection, customer_id: CustomerId, client_id: ClientId, source_id: SourceId | None
+) -> set[str]:
+    """List the aggregator's ids of every login that a client has or had."""
+    rows = await conn.fetch(
+        """
+        SELECT aggregator_login_id FROM connections WHERE customer_id = $1 AND client_id = $2 AND source_id = $3
+        """,
+        customer_id,
+        client_id,
+        source_id,
+    )
+    return {row["aggregator_login_id"] for row in rows}
+
+
+async def count_tries(conn: Connection, session: WidgetSession) -> int:
+    """Count the tries of the last hour at this session's institution for its client, whichever session they were of.
+
+    Banks lock a login after a few; a new address must not begin at none.
+    """
+    count: int = await conn.fetchval(
+        """
+        SELECT coalesce(sum(tries), 0)::int FROM widget_sessions
+        WHERE customer_id = $1 AND client_id = $2 AND institution_id = $3 AND created_at > now() - interval '1 hour'
+        """,
+        session.customer_id,
+        session.client_id,
+        session.institution_id,
+    )
+    return count
+
+
+async def mark_unopened(conn: Connection, customer_id: CustomerId, session_id: UUID) -> None:
+    """Let a session's address open once more, because what it was to open could not be shown."""
+    await conn.execute(
+        """
+        UPDATE widget_sessions SET opened_at = NULL, seen_at = NULL
+        WHERE customer_id = $1 AND id = $2 AND ended_at IS NULL AND version = 1
+        """,
+        customer_id,
+        session_id,
+    )
 
 
 async def ask_refresh(

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from bankfeed.db import bank_account, connection_history
+from bankfeed.db import connection_history
 from bankfeed.db.connection_history import HistoryLine
 from bankfeed.errors import NotFound
 from bankfeed.history import HistoryKind, describe_line
@@ -43,9 +43,9 @@ class HistoryParams(Body):
 
 
 async def list_bank_account_history(call: Call, params: HistoryParams) -> HistoryPage:
-    """List what happened to a bank account."""
+    """List what happened to a bank account, also to one that was deleted. Raises NotFound."""
     connection_id = ConnectionId(params.bank_account_id)
-    if await bank_account.find_bank_account(call.conn, call.customer_id, connection_id) is None:
+    if not await connection_history.has_history(call.conn, call.customer_id, connection_id):
         raise NotFound(f"there is no bank account {connection_id}")
     found = await connection_history.list_history(
         call.conn,
@@ -78,7 +78,8 @@ ROUTES: Final = (
         handle=list_bank_account_history,
         summary="What happened to a bank account",
         text="The newest first: added, broken (why), needs_mfa (the bank asks something), reconnected (after how long), refreshed "
-        "(the first of a UTC day, and each that somebody asked for), deleted.",
+        "(the first of a UTC day, and each that somebody asked for), deleted. One that was deleted keeps its history until its "
+        "client is deleted.",
         tag="Bank accounts",
         scope=Scope.ACCOUNTS_READ,
         params=HistoryParams,

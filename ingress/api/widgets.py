@@ -7,6 +7,7 @@ from uuid import UUID
 from msgspec import UNSET, Meta, UnsetType
 
 from bankfeed.addresses import MAX_URL_CHARS
+from bankfeed.connectors import CONNECTORS
 from bankfeed.db import bank_account, widget
 from bankfeed.db.customer import list_redirect_uris, update_redirect_uris
 from bankfeed.db.widget import Outcome, WidgetKind
@@ -126,8 +127,8 @@ async def open_add_widget(call: Call, _: NoParams, body: AddWidget) -> WidgetAns
 async def open_add_lite_widget(call: Call, _: NoParams, body: AddLiteWidget) -> WidgetAnswer:
     """Make the address of a widget in which a bank that was chosen already is linked."""
     found = await call.services.catalogue.get(body.institution_id)
-    if found is None:
-        raise NotFound(f"there is no institution {body.institution_id}")
+    if found is None or found.connector not in CONNECTORS:
+        raise NotFound(f"there is no institution {body.institution_id} that can be linked")
     client_id = await _find_client(call, body)
     return await _open(call, body, WidgetKind.ADD_LITE, client_id=client_id, institution_id=found.id)
 

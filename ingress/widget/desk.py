@@ -24,7 +24,7 @@ from bankfeed.repair import MAX_TRIED, Bank, Step, StepName, Tried, next_step
 from bankfeed.settings import Settings
 from bankfeed.widgets import note_ended, tell_ended
 from ingress.api.catalogue import Catalogue
-from ingress.widget.flow import NOT_AT_ALL, NOT_NOW, Errand
+from ingress.widget.flow import NOT_AT_ALL, NOT_NOW, SOME_LOOK_LINKED, Errand
 from ingress.widget.pages import CHECKED
 from ingress.widget.visit import Visit, seal, unseal
 
@@ -34,7 +34,7 @@ MOST_CALLS: Final = 200
 MOST_TRIES: Final = 20
 MOST_CHARS: Final = 256
 MOST_CODE_CHARS: Final = 2_000
-TOO_MANY: Final = "That was tried too often. Ask for a new link, or tell your bookkeeper."
+TOO_MANY: Final = "That was tried too often. Try again in an hour, or tell your bookkeeper."
 BUSY: Final = "Too many banks are being asked at this moment. Try again in a minute."
 CUT_OFF: Final = "That was interrupted. Nothing was lost: try again."
 NOTHING_CHOSEN: Final = "Choose at least one account, or leave without linking."
@@ -128,6 +128,8 @@ class Desk:
         institution = await self.find_institution(session)
         connectors = self.parts.connectors
         connector = institution.connector if institution is not None else next(iter(connectors))
+        if connector not in connectors:
+            raise AggregatorError("this deployment has no connector for the institution", is_retryable=False)
         if connectors[connector].has_own_widget:
             return await self._hand_over(session, institution, connector, base=base)
         if session.step is WidgetStep.PREPARE and institution is not None:
@@ -198,7 +200,9 @@ class Desk:
         return True
 
     async def end(self, session: WidgetSession, outcome: Outcome) -> None:
-        """End a session before it is done; nothing of it is kept."""
+        """End a session before it is done; nothing of it is kept. Not while accounts are being linked: that ends it."""
+        if session.ended_at is None and not session.can_leave:
+            return
         await self.move(session, Place(step=WidgetStep.LEFT, outcome=outcome))
 
     async def move(self, session: WidgetSession, place: Place) -> None:
@@ -219,10 +223,14 @@ class Desk:
     async def _act_at_bank(self, errand: Errand, visit: Visit, action: str, form: Mapping[str, str]) -> None:
         """Do what needs the bank, or the repair of its connection, where the page that the session is at has it."""
         step = errand.session.step
+        if action == "another" and step is WidgetStep.KNOWN and visit.offer is not None:
+            place = Place(step=WidgetStep.ACCOUNTS, visit=self._seal(errand.session, visit), message=SOME_LOOK_LINKED)
+            await self.move(errand.session, place)
+            return
         if (steps := _CALLS.get(action)) is not None and step in steps:
             call = await self._find_call(errand, visit, action, form)
             if call is not None:
-                await self._call(errand.session, call)
+                await self._call(errand.session, call, is_try=action in ("again", "renew"))
             return
         posted = {
             ("sign_in", WidgetStep.CREDENTIALS): self._sign_in,
@@ -239,7 +247,7 @@ class Desk:
         if action == "renew":
             logins = {str(each.connection_id): each for each in await errand.list_logins()}
             chosen = logins.get(form.get("bank_account", ""))
-            return None if chosen is None else lambda: errand.ask_consent(chosen)
+            return None if chosen is None else lambda: errand.renew(chosen, visit)
         if action == "consent":
             return errand.ask_consent
         return self._again(errand, visit) if action == "again" else errand.ask_form
@@ -284,7 +292,7 @@ class Desk:
             return
         chosen = read_chosen(offer, form)
         if chosen:
-            await self._call(session, lambda: errand.link(visit, chosen))
+            await self._call(session, lambda: errand.link(visit, chosen), is_alone=True)
         elif visit.is_refresh:
             await self.move(session, Place(step=WidgetStep.DONE, outcome=Outcome.UPDATED))
         else:
@@ -319,9 +327,9 @@ class Desk:
                     client_id=session.client_id,
                     connection_id=login.connection_id,
                     tried=visit.tried,
-                    telephone=form.get("telephone", ""),
-                    convenient_time=form.get("convenient_time", ""),
-                    note=form.get("note", ""),
+                    telephone=clean(form.get("telephone", "")),
+                    convenient_time=clean(form.get("convenient_time", "")),
+                    note=clean(form.get("note", "")),
                     opened_by=f"client:{session.client_id}",
                     notify_email=own.email,
                 )
@@ -345,9 +353,9 @@ class Desk:
 
     # ------------------------------------------------------------------------------------------ calls
 
-    async def _call(self, session: WidgetSession, call: Call, *, is_try: bool = False) -> None:
+    async def _call(self, session: WidgetSession, call: Call, *, is_try: bool = False, is_alone: bool = False) -> None:
         """Begin a call under a token, and give it a moment: most have ended when the page is shown."""
-        if is_try and session.tries >= MOST_TRIES:
+        if is_try and await self._count_tries(session) >= MOST_TRIES:
             await self.move(session, Place(step=WidgetStep.TROUBLE, message=TOO_MANY))
             return
         if len(self._calls) >= MOST_CALLS:
@@ -355,12 +363,18 @@ class Desk:
         token = uuid4()
         limit_s = self.settings.bank_refresh_s + WORK_MARGIN_S
         async with self.parts.database.tenant(session.customer_id) as conn:
-            if not await widget.begin_work(conn, session, token=token, limit_s=limit_s, is_try=is_try):
+            if not await widget.begin_work(
+                conn, session, token=token, limit_s=limit_s, is_try=is_try, is_alone=is_alone
+            ):
                 return
         task = asyncio.create_task(self._run(session, call, token, limit_s), name="widget call")
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
         await asyncio.wait({task}, timeout=GLANCE_S)
+
+    async def _count_tries(self, session: WidgetSession) -> int:
+        async with self.parts.database.tenant(session.customer_id) as conn:
+            return await widget.count_tries(conn, session)
 
     async def _run(self, session: WidgetSession, call: Call, token: UUID, limit_s: float) -> None:
         try:
@@ -430,6 +444,11 @@ def read_answers(challenge: Challenge, form: Mapping[str, str]) -> list[tuple[st
 def read_chosen(offer: Offer, form: Mapping[str, str]) -> list[OfferedAccount]:
     """Read which of the offered accounts are ticked."""
     return [each for number, each in enumerate(offer.accounts) if form.get(f"account-{number}") == "on"]
+
+
+def clean(text: str) -> str:
+    """Return a text without what neither people type nor Postgres takes."""
+    return "".join(letter for letter in text if letter.isprintable() or letter == "\n")
 
 
 def find_meaning(session: WidgetSession, login: Login | None) -> Meaning | None:

@@ -13,7 +13,7 @@ from aiohttp import web
 from bankfeed.db import widget
 from bankfeed.db.client import get_client
 from bankfeed.db.institution import Institution
-from bankfeed.db.widget import Arrived, Login, Outcome, WidgetSession, WidgetStep
+from bankfeed.db.widget import Arrived, Login, Outcome, WidgetKind, WidgetSession, WidgetStep
 from bankfeed.errors import AggregatorError, BadRequest, NotFound, Unavailable
 from bankfeed.finding import MAX_TEXT_CHARS
 from bankfeed.logs import get_logger
@@ -22,7 +22,15 @@ from ingress.forms import read_form
 from ingress.remote import find_base
 from ingress.widget.desk import Desk, Parts, find_meaning
 from ingress.widget.flow import NOT_NOW
-from ingress.widget.links import Bad, read_consent_state, read_opening, read_page_token, write_page_token
+from ingress.widget.links import (
+    Bad,
+    is_consent_proof,
+    read_consent_state,
+    read_opening,
+    read_page_token,
+    write_consent_proof,
+    write_page_token,
+)
 from ingress.widget.pages import Shown, load_pages, write_seen, write_way_back
 
 PATH: Final = "/widget"
@@ -30,6 +38,8 @@ MOST_BYTES: Final = 32_768
 MOST_FIELDS: Final = 64
 MOST_FOUND: Final = 12
 RETRY_AFTER_S: Final = 5
+COOKIE: Final = "bankfeed_consent"
+CONSENT_S: Final = 1_800
 NOT_ANY_MORE: Final = ("This link is not good any more", "Ask your bookkeeper about it.")
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
@@ -63,13 +73,14 @@ class Widget:
 
     def add_routes(self, app: web.Application) -> None:
         """Serve the widget's paths."""
-        app.router.add_get(PATH, self._serve(self.open_session))
-        app.router.add_get(f"{PATH}/back", self._serve(self.come_back))
+        app.router.add_get(PATH, self._serve(self.open_session), allow_head=False)  # what only looks must not use it up
+        app.router.add_get(f"{PATH}/back", self._serve(self.come_back), allow_head=False)
         app.router.add_get(f"{PATH}/files/widget.css", self._serve(self.show_style))
         app.router.add_get(f"{PATH}/files/widget.js", self._serve(self.show_module))
         app.router.add_get(PATH + "/{token}", self._serve(self.show_page))
         app.router.add_post(PATH + "/{token}", self._serve(self.act))
         app.router.add_get(PATH + "/{token}/state", self._serve(self.show_state))
+        app.router.add_get(PATH + "/{token}/go", self._serve(self.go_to_bank), allow_head=False)
 
     async def open_session(self, request: web.Request) -> web.Response:
         """Open a session by its signed address, once, and lead to its page, or to the aggregator's own widget."""
@@ -89,7 +100,12 @@ class Widget:
             sentence = "A link opens once. Go on in the page that it opened, or ask for a new link."
             return self._notice(410, "This link was used already", sentence, way_back=write_way_back(session))
         get_logger().info("widget.opened", session_id=str(session_id), kind=session.kind)
-        return await self._begin(request, session)
+        try:
+            return await self._begin(request, session)
+        except Exception:
+            async with self._desk.parts.database.tenant(customer_id) as conn:
+                await widget.mark_unopened(conn, customer_id, session_id)
+            raise
 
     async def _begin(self, request: web.Request, session: WidgetSession) -> web.Response:
         if await self._is_locked(session):
@@ -133,6 +149,24 @@ class Widget:
             await self._desk.act(session, form, base=self._base(request))
         return _redirect(f"{PATH}/{request.match_info['token']}")
 
+    async def go_to_bank(self, request: web.Request) -> web.Response:
+        """Lead to a bank's own page, and remember in this browser that it went there: only who went comes back."""
+        session = await self._find(request)
+        consent = None if session is None else self._desk.read_visit(session).consent
+        if session is None or session.step is not WidgetStep.CONSENT or consent is None:
+            return self._unknown() if session is None else _redirect(f"{PATH}/{request.match_info['token']}")
+        response = _redirect(consent.link)
+        response.set_cookie(
+            COOKIE,
+            write_consent_proof(self._desk.signer, session.id, consent.session),
+            max_age=CONSENT_S,
+            path=f"{PATH}/back",
+            httponly=True,
+            samesite="Lax",
+            secure=self._base(request).startswith("https://"),
+        )
+        return response
+
     async def come_back(self, request: web.Request) -> web.Response:
         """Take what a bank's own page brought back, once, and go on with the session that it was for.
 
@@ -142,6 +176,12 @@ class Widget:
         session = None if named is None else await self._desk.find_session(*named)
         if session is None:
             return self._notice(404, "This page leads nowhere", "Go on where you began, or ask for a new link.")
+        consent = self._desk.read_visit(session).consent
+        proof = request.cookies.get(COOKIE, "")
+        if consent is not None and not is_consent_proof(self._desk.signer, session.id, consent.session, proof):
+            return self._notice(
+                404, "This page leads nowhere", "Go to the bank's page from the browser in which you began."
+            )
         if await self._is_locked(session):
             await self._desk.end(session, Outcome.LEFT)
             return self._notice(410, *NOT_ANY_MORE)
@@ -166,7 +206,15 @@ class Widget:
         if session is not None and session.is_over:
             await self._desk.end(session, Outcome.EXPIRED)
             session = await self._desk.find_session(session.customer_id, session.id)
+        elif session is not None and await self._has_lost_its_login(session):
+            await self._desk.end(session, Outcome.LEFT)
+            session = await self._desk.find_session(session.customer_id, session.id)
         return session if session is not None and session.opened_at is not None else None
+
+    async def _has_lost_its_login(self, session: WidgetSession) -> bool:
+        """Tell whether there is nothing to repair any more: the bank account was deleted meanwhile."""
+        is_fix = session.kind is WidgetKind.FIX and session.ended_at is None
+        return is_fix and await self._desk.find_login(session) is None
 
     async def _is_locked(self, session: WidgetSession) -> bool:
         """Tell whether the session's client may link nothing now: it is locked, or was deleted."""
@@ -199,8 +247,11 @@ class Widget:
 
     async def _search(self, text: str) -> list[Institution]:
         if not text:
-            return await self._desk.parts.catalogue.list_by_name(after=None, limit=MOST_FOUND, accept=None)
-        return await self._desk.parts.catalogue.search(text, limit=MOST_FOUND)
+            return await self._desk.parts.catalogue.list_by_name(after=None, limit=MOST_FOUND, accept=self._can_link)
+        return await self._desk.parts.catalogue.search(text, limit=MOST_FOUND, accept=self._can_link)
+
+    def _can_link(self, institution: Institution) -> bool:
+        return institution.connector in self._desk.parts.connectors
 
     async def _list_known(self, session: WidgetSession) -> tuple[Login, ...]:
         async with self._desk.parts.database.tenant(session.customer_id) as conn:

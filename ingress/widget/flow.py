@@ -23,7 +23,7 @@ from bankfeed.repair import Answer, StepName, Tried
 from bankfeed.sealing import Sealer
 from bankfeed.standing import read_standing
 from ingress.widget.links import write_consent_state
-from ingress.widget.same import find_nearest, find_rest, find_same
+from ingress.widget.same import find_rest, find_same
 from ingress.widget.visit import NOTHING, Visit, seal
 
 NOT_NOW: Final = "The bank could not be asked just now. Nothing was lost: try again in a moment."
@@ -32,10 +32,8 @@ TOO_SLOW: Final = "The bank has not answered in time. It goes on looking: ask ag
 NO_SOURCE: Final = "Banks of this kind cannot be linked here yet. Your bookkeeper's support can tell you more."
 KNOWN_ALREADY: Final = "These accounts are linked already. Sign in at the bank once more to renew them."
 SOME_KNOWN: Final = "Your sign-in was renewed. These accounts are not linked yet: choose those to add."
-LEFT_OUT: Final = "Accounts that are linked already are left out."
-LINKED_ELSEWHERE: Final = (
-    "All of these accounts are linked already, by another sign-in. Where it fails, have that one repaired."
-)
+SOME_LOOK_LINKED: Final = "Accounts that look like ones that are linked already are not ticked."
+OFFER_OVER: Final = "The time to choose is over. Nothing was linked: sign in once more."
 DECLINED: Final = 10814
 _AGAIN: Final = {
     StepName.CREDENTIALS: StepName.CREDENTIALS_AGAIN,
@@ -115,20 +113,62 @@ class Errand:
         return await self._go_on(said, visit)
 
     async def link(self, visit: Visit, chosen: Sequence[OfferedAccount]) -> Place:
-        """Link the chosen accounts: there, then here, with the refresh that brings their transactions."""
+        """Link the chosen accounts: there, then here, with the refresh that brings their transactions.
+
+        What was linked there already without our knowing of it, because an earlier call was cut off, is taken over. What another
+        opening of the widget linked since the page was shown is left out.
+        """
         try:
-            logins = await self._list_logins_with_accounts()
-            rest = find_rest(chosen, logins)
-            if not rest and (
-                known := find_nearest(logins, chosen)
-            ):  # linked meanwhile, by another opening of the widget
-                return self._place(WidgetStep.DONE, connection_id=known.connection_id, outcome=Outcome.UPDATED)
             customer_ref = await self.enrol() or ""
-            listed = await self.linker.link(customer_ref, self.institution.ref, rest)
+            taken = await self._take_over(customer_ref, chosen)
+            logins = await self._list_logins_with_accounts()
+            free = find_rest(chosen, logins)
+            rest = [each for each in chosen if each in free or each.account_ref in visit.linked]
+            if await self.is_over():
+                return self._place(WidgetStep.LEFT)
+            listed = await self.linker.link(customer_ref, self.institution.ref, rest) if rest else ()
         except AggregatorError as error:
-            return replace(self._trouble(error), visit=self._seal(replace(visit, offer=None)))
-        connection_id = await self._keep(customer_ref, listed)
+            is_passing = error.code is not None or error.is_retryable
+            return self._trouble(error) if is_passing else self._place(WidgetStep.TROUBLE, message=OFFER_OVER)
+        connection_id = await self._keep(customer_ref, listed) if listed else taken
+        if connection_id is None:
+            nearest = max(logins, key=lambda login: login.connection_id)
+            return self._place(WidgetStep.DONE, connection_id=nearest.connection_id, outcome=Outcome.UPDATED)
         return self._place(WidgetStep.DONE, connection_id=connection_id, outcome=Outcome.LINKED)
+
+    async def _take_over(self, customer_ref: str, chosen: Sequence[OfferedAccount]) -> ConnectionId | None:
+        """Keep logins that the aggregator has of the client at this institution and we have never heard of; return the last one."""
+        try:
+            listed = await self.linker.list_accounts(customer_ref)
+        except NoSuchAccount:
+            return None
+        there = [each for each in listed if each.institution_ref == self.institution.ref]
+        source_id = await self._find_source()
+        async with self.database.tenant(self.session.customer_id) as conn:
+            known = await widget.list_login_refs(conn, self.session.customer_id, self.session.client_id, source_id)
+        wanted = {(each.number_display, each.type) for each in chosen}
+        lost = {each.login_ref for each in there if (each.number_display, each.type) in wanted} - known
+        if not lost:
+            return None
+        get_logger().warning("widget.taken_over", session_id=str(self.session.id), logins=len(lost))
+        return await self._keep(customer_ref, [each for each in there if each.login_ref in lost])
+
+    async def renew(self, login: Login, visit: Visit) -> Place:
+        """Renew the login that the person says it is: with the credentials that were just used, else at the bank's own page."""
+        errand = replace(self, login=login)
+        if visit.offer is None or not visit.credentials:
+            return await errand.ask_consent()
+        try:
+            rest = find_rest(visit.offer.accounts, await self._list_logins_with_accounts())
+        except AggregatorError as error:
+            return self._trouble(error)
+        return await errand.update(rest, visit.credentials)
+
+    async def is_over(self) -> bool:
+        """Tell whether the session ended while a call was under way: then nothing more may be done for it."""
+        async with self.database.tenant(self.session.customer_id) as conn:
+            found = await widget.find_session(conn, self.session.customer_id, self.session.id)
+        return found is None or found.ended_at is not None
 
     # ------------------------------------------------------------------------------------------ a bank's own page
 
@@ -223,14 +263,13 @@ class Errand:
         except AggregatorError as error:
             return self._trouble(error)
         rest, same = find_rest(said.accounts, logins), find_same(logins, said)
+        linked = tuple(each.account_ref for each in said.accounts if each not in rest)
+        found = Visit(offer=said, credentials=credentials, linked=linked)
         if same and credentials:
             return await replace(self, login=same[0]).update(rest, credentials, beside=same[1:])
-        if rest or not said.accounts:
-            message = LEFT_OUT if len(rest) < len(said.accounts) else ""
-            return self._place(WidgetStep.ACCOUNTS, Visit(offer=Offer(accounts=rest)), message=message)
-        if credentials:
-            return self._place(WidgetStep.TROUBLE, message=LINKED_ELSEWHERE)
-        return await self.ask_consent(find_nearest(logins, said.accounts), message=KNOWN_ALREADY)
+        if same and not rest:
+            return await self.ask_consent(same[0], message=KNOWN_ALREADY)
+        return self._place(WidgetStep.KNOWN if linked else WidgetStep.ACCOUNTS, found)
 
     async def update(
         self, rest: Sequence[OfferedAccount], credentials: Mapping[str, str], *, beside: Sequence[Login] = ()
@@ -241,6 +280,8 @@ class Errand:
         """
         login = self.login
         assert login is not None
+        if await self.is_over():
+            return self._place(WidgetStep.LEFT)
         try:
             for each in (login, *beside):
                 await self.linker.change_credentials(self._customer_ref(), each.login_ref, credentials)

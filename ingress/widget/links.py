@@ -20,6 +20,7 @@ MOST_PARAMETERS: Final = 20
 _FOR_OPENING: Final = "widget opening"
 _FOR_PAGE: Final = "widget page"
 _FOR_CONSENT: Final = "widget consent"
+_FOR_PROOF: Final = "widget consent proof"
 
 
 class Bad(StrEnum):
@@ -93,6 +94,16 @@ def write_consent_state(signer: Signer, customer_id: CustomerId, session_id: UUI
 def read_consent_state(signer: Signer, state: str) -> tuple[CustomerId, UUID] | None:
     """Read whose consent came back; None where the state is none of ours."""
     return _read(signer, state, _FOR_CONSENT)
+
+
+def write_consent_proof(signer: Signer, session_id: UUID, consent: str) -> str:
+    """Write what a browser keeps that goes to a bank's page: another one cannot bring back that consent."""
+    return signer.sign(f"{session_id} {consent}", for_use=_FOR_PROOF)
+
+
+def is_consent_proof(signer: Signer, session_id: UUID, consent: str, proof: str) -> bool:
+    """Tell whether a browser went to a bank's page for this consent."""
+    return signer.is_signed(f"{session_id} {consent}", proof, for_use=_FOR_PROOF)
 
 
 def _write(signer: Signer, customer_id: CustomerId, session_id: UUID, for_use: str) -> str:

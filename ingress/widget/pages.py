@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bankfeed.db.institution import Institution
 from bankfeed.db.widget import Arrived, Login, Outcome, WidgetKind, WidgetSession, WidgetStep
-from bankfeed.health import Meaning, Step, read_code
+from bankfeed.health import ConnectionState, Meaning, Step, read_code
 from bankfeed.repair import Step as RepairStep
 from bankfeed.repair import StepName
 from ingress.widget.visit import Visit
@@ -102,7 +102,7 @@ class Pages:
             "data_url": write_data_url,
             "digits": lambda accounts: ", ".join(f"\N{HORIZONTAL ELLIPSIS}{number}" for number, _ in accounts),
             "down_words": lambda status: DOWN.get(status, ""),
-            "host": lambda url: urlsplit(url).hostname or "",
+            "host": find_host,
             "is_down": lambda status: status in DOWN,
             "kind_words": write_kind,
             "time_left": write_time_left,
@@ -131,6 +131,7 @@ class Pages:
             "bank_url": (shown.institution.sign_in_url or shown.institution.url) if shown.institution else "",
             "is_oauth": bool(shown.institution and shown.institution.is_oauth),
             "is_down": _write_down(shown.institution),
+            "works_now": shown.login is not None and shown.login.state == ConnectionState.ACTIVE,
             "visit": visit,
             "login": shown.login,
             "known": shown.known,
@@ -198,6 +199,18 @@ def write_way_back(session: WidgetSession) -> str:
     said |= {"bankAccountId": str(session.connection_id)} if session.connection_id is not None else {}
     separator = "&" if "?" in session.redirect_uri else "?"
     return f"{session.redirect_uri}{separator}{urlencode(said)}"
+
+
+def find_host(url: str) -> str:
+    """Return the host of an institution's page; "" where there is none.
+
+    >>> find_host("https://finbank.example/login"), find_host("http://[bad")
+    ('finbank.example', '')
+    """
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def write_data_url(picture: bytes) -> str:

@@ -17,13 +17,18 @@ from bankfeed.sealing import CannotOpen, Sealer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
-    """What is under way. `is_refresh` says that the challenge is of a login that exists; `tried` is how far a repair has come."""
+    """What is under way.
+
+    `is_refresh` says that the challenge is of a login that exists; `linked` are those of the offered accounts that look like
+    ones that are linked already. `tried` is how far a repair has come.
+    """
 
     form: tuple[FormField, ...] = ()
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
     challenge: Challenge | None = None
     is_refresh: bool = False
     offer: Offer | None = None
+    linked: tuple[str, ...] = ()
     consent: Consent | None = None
     tried: tuple[Tried, ...] = ()
 

@@ -88,7 +88,7 @@ class Street:
     async def consent(self) -> None:
         """Allow everything on the bank's own page."""
         page = await self.browser.press("Go to the bank's own page")
-        link = next(url for url in page.links.values() if "/finbank/oauth/" in url)
+        link = next(url for url in page.links.values() if url.endswith("/go"))
         await self.browser.open(await self.browser.decide(link, "allow", *AccountKind))
         page = await self.browser.wait()
         assert "FinBank works again." in page.text

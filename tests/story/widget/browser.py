@@ -117,7 +117,7 @@ class Page(HTMLParser):
 
 
 class Browser:
-    """One person's browser. It follows what a server says, keeps no cookie, and runs no script."""
+    """One person's browser. It follows what a server says, and runs no script."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
@@ -151,7 +151,7 @@ class Browser:
         """Decide on a bank's own page as the holder; return where it leads back to."""
         await self.open(link)
         form = {"decision": decision, "accounts": list(accounts)}
-        async with self._session.post(link, data=form, allow_redirects=False) as answer:
+        async with self._session.post(self.page.url, data=form, allow_redirects=False) as answer:
             return answer.headers["Location"]
 
     async def wait(self) -> Page:

@@ -232,7 +232,8 @@ async def desk(
     await ingress.listen()
     await ingress.open()
     await superuser.execute("SELECT setval('customers_id_seq', $1)", next(_firsts))  # Finbank keeps whom it has met
-    async with aiohttp.ClientSession(f"http://127.0.0.1:{settings.port}") as http:
+    jar = aiohttp.CookieJar(unsafe=True)  # of addresses without a name too
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{settings.port}", cookie_jar=jar) as http:
         tenant = await make_tenant(database, sources)
         async with database.tenant(tenant.customer_id) as conn:
             await conn.execute("DELETE FROM enrolments")

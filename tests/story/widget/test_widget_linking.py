@@ -18,7 +18,7 @@ async def test_widget_links_a_bank_that_is_searched_for(desk: Desk) -> None:
     await desk.work()
     page = await desk.browser.open(desk.browser.page.url)
     assert "3 accounts," in page.text
-    assert "0 transactions" not in page.text
+    assert ", 0 transactions" not in page.text
     bank_account_id = await desk.newest()
     assert ("active", 0) == await desk.standing(bank_account_id)
     assert [("added", None), ("refreshed", 0)] == await desk.history(bank_account_id)
