@@ -901,6 +901,7 @@ CREATE TABLE IF NOT EXISTS mails (
     customer_id bigint NOT NULL CONSTRAINT mail_customer_exists REFERENCES customers,
     id bigint GENERATED ALWAYS AS IDENTITY,
     client_id bigint,
+    case_id bigint,
     recipient text NOT NULL,
     subject text NOT NULL,
     body text NOT NULL,
@@ -914,6 +915,7 @@ CREATE TABLE IF NOT EXISTS mails (
     finished_at timestamptz,
     CONSTRAINT mails_pk PRIMARY KEY (customer_id, id),
     CONSTRAINT mail_client_exists FOREIGN KEY (customer_id, client_id) REFERENCES clients,
+    CONSTRAINT mail_case_exists FOREIGN KEY (customer_id, case_id) REFERENCES support_cases,
     CONSTRAINT mail_final_has_time CHECK ((state = 'waiting') = (finished_at IS NULL)),
     CONSTRAINT mail_lease_has_token_and_end CHECK ((lease_token IS NULL) = (lease_until IS NULL))
 );
@@ -922,7 +924,7 @@ CREATE INDEX IF NOT EXISTS mails_by_client ON mails (customer_id, client_id) WHE
 CREATE INDEX IF NOT EXISTS mails_by_end ON mails (finished_at) WHERE finished_at IS NOT NULL;
 COMMENT ON TABLE mails IS
     'E-mail to a firm or a client, committed with what it tells of, and sent by the worker. It names a bank and the next step,
-     never amounts or numbers.';
+     never amounts or numbers. What happens to a case_id while one of it waits is said in that one.';
 
 -- ------------------------------------------------------------------------------ the API's own records
 
@@ -1906,6 +1908,12 @@ BEGIN
     DELETE FROM ledger_accounts WHERE customer_id = wanted_customer AND client_id = wanted_client;
     DELETE FROM mails WHERE customer_id = wanted_customer AND client_id = wanted_client;
     DELETE FROM support_cases WHERE customer_id = wanted_customer AND client_id = wanted_client;
+    -- An opening's endpoint outlives its session. It stays as a row, which says nothing.
+    UPDATE endpoints SET url = 'https://erased.invalid', description = '', secret = 'sealed:', signing_key = 'sealed:',
+        public_key = 'whpk_', headers = '', header_names = '{}', previous_secret = NULL, previous_signing_key = NULL,
+        previous_public_key = NULL, previous_secret_until = NULL, state = 'disabled', state_reason = 'erased', state_since = now(),
+        deleted_at = coalesce(deleted_at, now()), version = version + 1
+        WHERE customer_id = wanted_customer AND widget_session_id IS NOT NULL AND client_ids = ARRAY[wanted_client];
     DELETE FROM widget_sessions WHERE customer_id = wanted_customer AND client_id = wanted_client;
     DELETE FROM accounts WHERE customer_id = wanted_customer AND client_id = wanted_client;
     DELETE FROM bank_refreshes WHERE customer_id = wanted_customer AND client_id = wanted_client;
@@ -1996,6 +2004,8 @@ BEGIN
             'CREATE POLICY erased_rows ON %I TO CURRENT_USER '
             'USING (customer_id = nullif(current_setting(''app.customer_id'', true), '''')::bigint)', tenant_table);
     END LOOP;
+    CREATE POLICY blanked_rows ON endpoints FOR UPDATE TO CURRENT_USER
+        USING (customer_id = nullif(current_setting('app.customer_id', true), '')::bigint);
 END $$;
 
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM bankfeed_app, bankfeed_queue;

@@ -307,5 +307,6 @@ async def _tell(
         subject=write_subject(told, turn),
         body=write_letter(told, turn),
         client_id=found.client_id,
+        case_id=found.id,
     )
     await post(conn, settings, customer_id, [mail])

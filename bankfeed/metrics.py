@@ -91,7 +91,7 @@ REMOVALS = Counter(
     "bankfeed_removals_total", "Tries to delete something at the aggregator, by what and outcome.", ("kind", "outcome")
 )
 MAILS = Counter(
-    "bankfeed_mails_total", "Tries to send an e-mail, by outcome (sent, later, failed, lost).", ("outcome",)
+    "bankfeed_mails_total", "Tries to send an e-mail, by outcome (sent, later, failed, unwanted, lost).", ("outcome",)
 )
 ERASED_ROWS = Counter("bankfeed_erased_rows_total", "Rows of deleted clients that were erased, with what hung on them.")
 UNOPENED_SECRETS = Counter(

@@ -59,6 +59,21 @@ async def delete_client(
     return deleted
 
 
+async def note_enrolment(
+    conn: Connection, customer_id: CustomerId, client_id: ClientId, *, source_id: SourceId, customer_ref: str
+) -> bool:
+    """Note which customer of the aggregator a client is, which was made there just now. Safe to repeat.
+
+    False where the client was deleted meanwhile: then that customer is to be deleted there too. Whoever calls raises only after
+    the commit.
+    """
+    if await client.upsert_enrolment(conn, customer_id, client_id, source_id=source_id, customer_ref=customer_ref):
+        return True
+    wanted = NewRemoval(source_id=source_id, kind=RemovalKind.CUSTOMER, customer_ref=customer_ref)
+    await removal.insert_removals(conn, customer_id, client_id, [wanted])
+    return False
+
+
 async def restore_client(conn: Connection, customer_id: CustomerId, client_id: ClientId) -> bool:
     """Bring back a client that is not due to be erased yet; True where a refresh of its logins is due.
 

@@ -21,6 +21,7 @@ LONGEST_WAIT_S: Final = 4 * 3600
 TRY_S: Final = 30.0
 LEASE_SHARE: Final = 0.8  # the rest is for what is read before and written after
 STALE_HOURS: Final = 72
+UNWANTED: Final = "its client was locked or deleted meanwhile"
 
 
 async def take_mail(context: Context, server: MailServer) -> bool:
@@ -52,6 +53,9 @@ async def _try(context: Context, server: MailServer, claimed: ClaimedMail, token
         content = await mail.find_content(conn, claimed.customer_id, claimed.id, token=token, stale_hours=STALE_HOURS)
     if content is None:
         return
+    if content.is_unwanted:
+        await _note_unwanted(context, claimed, token)
+        return
     try:
         await _send(context, server, claimed, content)
     except NotSent as error:
@@ -74,6 +78,12 @@ async def _note_sent(context: Context, claimed: ClaimedMail, token: UUID) -> Non
     async with context.database.tenant(claimed.customer_id) as conn:
         is_ours = await mail.mark_sent(conn, claimed.customer_id, claimed.id, token=token)
     _note(claimed, "sent" if is_ours else "lost", reason="")
+
+
+async def _note_unwanted(context: Context, claimed: ClaimedMail, token: UUID) -> None:
+    async with context.database.tenant(claimed.customer_id) as conn:
+        is_ours = await mail.mark_failed(conn, claimed.customer_id, claimed.id, token=token, reason=UNWANTED)
+    _note(claimed, "unwanted" if is_ours else "lost", reason=UNWANTED)
 
 
 async def _note_failed(context: Context, claimed: ClaimedMail, token: UUID, error: NotSent) -> None:

@@ -320,20 +320,30 @@ async def take_change_numbers(conn: Connection, customer_id: CustomerId, client_
 
 async def upsert_enrolment(
     conn: Connection, customer_id: CustomerId, client_id: ClientId, *, source_id: SourceId, customer_ref: str
-) -> None:
-    """Note which customer of the aggregator this client is. Safe to repeat."""
-    await conn.execute(
+) -> bool:
+    """Note which customer of the aggregator this client is. Safe to repeat. False where the client was deleted.
+
+    Who deletes it at this moment waits, and then finds it enrolled; see bankfeed/removal.py.
+    """
+    is_noted: bool = await conn.fetchval(
         """
-        INSERT INTO enrolments (customer_id, client_id, source_id, aggregator_customer_id) VALUES ($1, $2, $3, $4)
-        ON CONFLICT (customer_id, source_id, client_id) DO UPDATE
-            SET aggregator_customer_id = excluded.aggregator_customer_id
-            WHERE enrolments.aggregator_customer_id <> excluded.aggregator_customer_id
+        WITH client AS (
+            SELECT customer_id, id FROM clients WHERE customer_id = $1 AND id = $2 AND deleted_at IS NULL FOR SHARE
+        ), noted AS (
+            INSERT INTO enrolments (customer_id, client_id, source_id, aggregator_customer_id)
+            SELECT customer_id, id, $3, $4 FROM client
+            ON CONFLICT (customer_id, source_id, client_id) DO UPDATE
+                SET aggregator_customer_id = excluded.aggregator_customer_id
+                WHERE enrolments.aggregator_customer_id <> excluded.aggregator_customer_id
+        )
+        SELECT EXISTS (SELECT FROM client)
         """,
         customer_id,
         client_id,
         source_id,
         customer_ref,
     )
+    return is_noted
 
 
 async def list_customer_refs(

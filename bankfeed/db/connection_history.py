@@ -27,6 +27,20 @@ class Repairs:
     mean_time_to_repair_s: float | None
 
 
+async def has_history(conn: Connection, customer_id: CustomerId, connection_id: ConnectionId) -> bool:
+    """Tell whether there is such a connection, or was before it was deleted. A deleted client has none."""
+    is_there: bool = await conn.fetchval(
+        """
+        SELECT EXISTS (
+            SELECT FROM connections c JOIN clients cl ON cl.customer_id = $1 AND cl.id = c.client_id AND cl.deleted_at IS NULL
+            WHERE c.customer_id = $1 AND c.id = $2)
+        """,
+        customer_id,
+        connection_id,
+    )
+    return is_there
+
+
 async def list_history(
     conn: Connection, customer_id: CustomerId, connection_id: ConnectionId, *, before_id: int | None, limit: int
 ) -> tuple[HistoryLine, ...]:

@@ -8,18 +8,23 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+from bankfeed.db.case import CaseId
 from bankfeed.db.database import Connection
 from bankfeed.model import ClientId, CustomerId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewMail:
-    """A letter to one address. `client_id` is whom it is about, and with whom it is erased; None: the firm as a whole."""
+    """A letter to one address. `client_id` is whom it is about, and with whom it is erased; None: the firm as a whole.
+
+    `case_id` is the support case that it tells of, None where it is of none.
+    """
 
     recipient: str = field(repr=False)
     subject: str = field(repr=False)
     body: str = field(repr=False)
     client_id: ClientId | None = None
+    case_id: CaseId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,31 +38,59 @@ class ClaimedMail:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailContent:
-    """A letter as it is sent. `is_stale`: nobody was there to send it for so long that it has nothing to say any more."""
+    """A letter as it is sent. `is_stale`: nobody was there to send it for so long that it has nothing to say any more.
+
+    `is_unwanted`: its client was deleted meanwhile, or was locked and it is to the client; see `find_content`.
+    """
 
     recipient: str = field(repr=False)
     subject: str = field(repr=False)
     body: str = field(repr=False)
     created_at: datetime
     is_stale: bool
+    is_unwanted: bool
 
 
 async def insert_mails(conn: Connection, customer_id: CustomerId, mails: Sequence[NewMail]) -> None:
     """Queue letters, due at once, with the transaction that they tell of; see bankfeed/mailing.py, which asks first."""
     await conn.execute(
         """
-        INSERT INTO mails (customer_id, client_id, recipient, subject, body)
-        SELECT $1, m.client_id, m.recipient, m.subject, m.body
-        FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[])
-            WITH ORDINALITY AS m (client_id, recipient, subject, body, position)
+        INSERT INTO mails (customer_id, client_id, case_id, recipient, subject, body)
+        SELECT $1, m.client_id, m.case_id, m.recipient, m.subject, m.body
+        FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[])
+            WITH ORDINALITY AS m (client_id, case_id, recipient, subject, body, position)
         ORDER BY m.position
         """,
         customer_id,
         [mail.client_id for mail in mails],
+        [mail.case_id for mail in mails],
         [mail.recipient for mail in mails],
         [mail.subject for mail in mails],
         [mail.body for mail in mails],
     )
+
+
+async def update_waiting(conn: Connection, customer_id: CustomerId, mail: NewMail) -> bool:
+    """Let the letter about a case that waits say what is true now; False where none does, or somebody is sending it.
+
+    It is as old as what it says and has all its tries again; when it is due stays. Whoever calls has locked the case.
+    """
+    is_there = await conn.fetchval(
+        """
+        UPDATE mails SET subject = $5, body = $6, created_at = now(), tries = 0, reason = ''
+        WHERE customer_id = $1 AND state = 'waiting' AND lease_token IS NULL AND id = (
+            SELECT max(id) FROM mails WHERE customer_id = $1 AND client_id = $2 AND case_id = $3 AND recipient = $4
+              AND state = 'waiting' AND lease_token IS NULL)
+        RETURNING true
+        """,
+        customer_id,
+        mail.client_id,
+        mail.case_id,
+        mail.recipient,
+        mail.subject,
+        mail.body,
+    )
+    return bool(is_there)
 
 
 async def claim_mail(conn: Connection, *, token: UUID, lease_s: float) -> ClaimedMail | None:
@@ -85,11 +118,19 @@ async def claim_mail(conn: Connection, *, token: UUID, lease_s: float) -> Claime
 async def find_content(
     conn: Connection, customer_id: CustomerId, mail_id: int, *, token: UUID, stale_hours: int
 ) -> MailContent | None:
-    """Return what a claimed letter says; None where the claim is lost."""
+    """Return what a claimed letter says; None where the claim is lost.
+
+    Nobody wants it of a client that was deleted. A client that was locked gets none, while the firm hears of its case.
+    """
     row = await conn.fetchrow(
         """
-        SELECT recipient, subject, body, created_at, created_at < now() - make_interval(hours => $4) AS is_stale FROM mails
-        WHERE customer_id = $1 AND id = $2 AND state = 'waiting' AND lease_token = $3
+        SELECT m.recipient, m.subject, m.body, m.created_at, m.created_at < now() - make_interval(hours => $4) AS is_stale,
+               cl.deleted_at IS NOT NULL
+                 OR cl.locked_at IS NOT NULL AND coalesce(s.opened_by LIKE 'client:%', true) AS is_unwanted
+        FROM mails m
+        LEFT JOIN clients cl ON cl.customer_id = $1 AND cl.id = m.client_id
+        LEFT JOIN support_cases s ON s.customer_id = $1 AND s.id = m.case_id
+        WHERE m.customer_id = $1 AND m.id = $2 AND m.state = 'waiting' AND m.lease_token = $3
         """,
         customer_id,
         mail_id,

@@ -127,16 +127,58 @@ def _read_identity(row: Any) -> Identity:
 async def mark_ref_adopted(
     conn: Connection, lease: Lease, *, source_id: SourceId, account_ref: str, into: AccountId
 ) -> None:
-    """Let an account without rows, made by a pull that failed, make room for the one that it turned out to be."""
+    """Let an account without rows, of a pull that failed or was empty, make room for the one that it turned out to be.
+
+    Who hid it hid that one; its name and memo go over to where none is.
+    """
     await conn.execute(
         """
-        UPDATE accounts SET state = 'closed', closed_at = coalesce(closed_at, now()), adopted_into = $4
-        WHERE customer_id = $1 AND source_id = $2 AND aggregator_id = $3 AND adopted_into IS NULL
+        WITH younger AS (
+            UPDATE accounts SET state = 'closed', closed_at = coalesce(closed_at, now()), adopted_into = $4
+            WHERE customer_id = $1 AND source_id = $2 AND aggregator_id = $3 AND adopted_into IS NULL
+            RETURNING is_hidden, own_name, memo
+        )
+        UPDATE accounts a SET is_hidden = a.is_hidden OR y.is_hidden, own_name = coalesce(nullif(a.own_name, ''), y.own_name),
+            memo = coalesce(nullif(a.memo, ''), y.memo)
+        FROM younger y WHERE a.customer_id = $1 AND a.id = $4
         """,
         lease.customer_id,
         source_id,
         account_ref,
         into,
+    )
+
+
+async def inherit_hiding(conn: Connection, customer_id: CustomerId, account_id: AccountId) -> None:
+    """Hide an account that this transaction added, and name it, as closed ones were that it may be, with rows or without.
+
+    Those are of the same client, institution, type, number and currency; a blank number is nobody's. It happens before anything
+    tells whether it is one of them: what was hidden is never shown meanwhile. The latest closed names it.
+    """
+    await conn.execute(
+        """
+        WITH alike AS (
+            SELECT e.is_hidden, e.own_name, e.closed_at, e.id
+            FROM accounts a
+            JOIN connections own ON own.customer_id = $1 AND own.id = a.connection_id
+            JOIN accounts e ON e.customer_id = $1 AND e.client_id = a.client_id AND e.state = 'closed' AND e.adopted_into IS NULL
+             AND e.currency = a.currency AND lower(btrim(e.type)) = lower(btrim(a.type))
+             AND lower(btrim(e.number_display)) = lower(btrim(a.number_display)) AND btrim(e.number_display) <> ''
+             AND (e.is_hidden OR e.own_name <> '')
+            JOIN connections c ON c.customer_id = $1 AND c.id = e.connection_id
+             AND (SELECT coalesce(same_as, id) FROM institutions WHERE id = c.institution_id)
+               = (SELECT coalesce(same_as, id) FROM institutions WHERE id = own.institution_id)
+            WHERE a.customer_id = $1 AND a.id = $2 AND a.created_at = now()
+        ), wished AS (
+            SELECT bool_or(is_hidden) AS is_hidden,
+                   (array_agg(own_name ORDER BY closed_at DESC, id DESC) FILTER (WHERE own_name <> ''))[1] AS own_name
+            FROM alike
+        )
+        UPDATE accounts a SET is_hidden = w.is_hidden, own_name = coalesce(w.own_name, a.own_name)
+        FROM wished w WHERE a.customer_id = $1 AND a.id = $2 AND w.is_hidden IS NOT NULL
+        """,
+        customer_id,
+        account_id,
     )
 
 
@@ -176,7 +218,7 @@ async def mark_adopted(conn: Connection, customer_id: CustomerId, younger: Accou
 async def take_over(conn: Connection, customer_id: CustomerId, older: AccountId, *, younger: AccountId) -> None:
     """Give the older account the login, id, standing and balance of the younger one, which is closed by now.
 
-    Who hid either of them hid what they are together.
+    Who hid either of them hid what they are together; the younger one's name and memo go over to where none is.
     """
     await conn.execute(
         """
@@ -185,7 +227,8 @@ async def take_over(conn: Connection, customer_id: CustomerId, older: AccountId,
             balance_moved = y.balance_moved, balance_gap = y.balance_gap, balance_reason = y.balance_reason,
             balance_suspects = y.balance_suspects, history_from_on = least(a.history_from_on, y.history_from_on),
             last_pulled_at = greatest(a.last_pulled_at, y.last_pulled_at), last_attempted_at = y.last_attempted_at,
-            number_display = y.number_display, is_hidden = a.is_hidden OR y.is_hidden
+            number_display = y.number_display, is_hidden = a.is_hidden OR y.is_hidden,
+            own_name = coalesce(nullif(a.own_name, ''), y.own_name), memo = coalesce(nullif(a.memo, ''), y.memo)
         FROM accounts y WHERE a.customer_id = $1 AND a.id = $2 AND y.customer_id = $1 AND y.id = $3
         """,
         customer_id,

@@ -213,6 +213,15 @@ async def mark_seen(conn: Connection, customer_id: CustomerId, session_id: UUID)
     )
 
 
+async def lock_linking(conn: Connection, session: WidgetSession) -> None:
+    """Let nobody else begin to link accounts of this client at this institution until commit."""
+    await conn.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended('bankfeed widget ' || ($1::bigint)::text, $2))",
+        session.institution_id,
+        session.client_id,
+    )
+
+
 async def begin_work(
     conn: Connection,
     session: WidgetSession,
@@ -225,14 +234,8 @@ async def begin_work(
     """Hold a session for a call to the aggregator; False where it moved on meanwhile, or a call is under way.
 
     `is_try` counts one of the tries that a session has to give credentials or answers. `is_alone`: nor where another session
-    of the client links accounts at that institution now, of which this one's may be some.
+    of the client links accounts at that institution now, of which this one's may be some; the caller has lock_linking.
     """
-    if is_alone:
-        await conn.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended('bankfeed widget ' || ($1::bigint)::text, $2))",
-            session.institution_id,
-            session.client_id,
-        )
     begun = await conn.fetchval(
         """
         UPDATE widget_sessions SET work_token = $4, work_until = now() + make_interval(secs => $5), version = version + 1,
@@ -411,8 +414,12 @@ async def list_logins(
     client_id: ClientId | None = None,
     institution_id: int | None = None,
     connection_id: ConnectionId | None = None,
+    and_unknown: bool = False,
 ) -> tuple[Login, ...]:
-    """List the open connections of a client at an institution, or one by its id."""
+    """List the open connections of a client at an institution, or one by its id.
+
+    `and_unknown`: also the client's whose institution is not known yet, because their first update is not done.
+    """
     rows = await conn.fetch(
         """
         SELECT c.id AS connection_id, c.client_id, c.source_id, i.connector, c.aggregator_login_id AS login_ref,
@@ -425,13 +432,14 @@ async def list_logins(
         LEFT JOIN institutions i ON i.id = c.institution_id
         LEFT JOIN enrolments e ON e.customer_id = c.customer_id AND e.source_id = c.source_id AND e.client_id = c.client_id
         WHERE c.customer_id = $1 AND c.state <> 'closed'
-          AND (c.id = $4 OR (c.client_id = $2 AND c.institution_id = $3))
+          AND (c.id = $4 OR (c.client_id = $2 AND (c.institution_id = $3 OR ($5 AND c.institution_id IS NULL))))
         ORDER BY c.id
         """,
         customer_id,
         client_id,
         institution_id,
         connection_id,
+        and_unknown,
     )
     return tuple(_read_login(dict(row)) for row in rows)
 

@@ -5,27 +5,29 @@ how far it is. It holds the session by a token; were this process to end, the pa
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID, uuid4
 
-from bankfeed.aggregators.linking import Challenge, Linker, Offer, OfferedAccount, OwnWidget
+from bankfeed.aggregators.linking import Challenge, Linker, Offer, OfferedAccount
 from bankfeed.cases import CaseRequest, open_case
-from bankfeed.db import Database, client, source, widget
+from bankfeed.db import Database, client, widget
 from bankfeed.db.institution import Institution
 from bankfeed.db.widget import Login, Outcome, Place, WidgetKind, WidgetSession, WidgetStep
 from bankfeed.errors import AggregatorError, BadRequest, BankfeedError, NotFound, Unavailable
-from bankfeed.health import ConnectionState, Meaning, describe, read_code
 from bankfeed.jobs import Wake, Waker
 from bankfeed.logs import get_logger
 from bankfeed.model import CustomerId
-from bankfeed.repair import MAX_TRIED, Bank, Step, StepName, Tried, next_step
+from bankfeed.repair import MAX_TRIED, StepName, Tried
 from bankfeed.settings import Settings
 from bankfeed.widgets import note_ended, tell_ended
 from ingress.api.catalogue import Catalogue
 from ingress.widget.flow import NOT_AT_ALL, NOT_NOW, SOME_LOOK_LINKED, Errand
+from ingress.widget.handover import make_link
+from ingress.widget.ours import Ours
 from ingress.widget.pages import CHECKED
+from ingress.widget.repairing import clean, find_step
 from ingress.widget.visit import Visit, seal, unseal
 
 WORK_MARGIN_S: Final = 30  # beside what the bank may take: a token, an enrolment, what is written after it
@@ -131,43 +133,14 @@ class Desk:
         if connector not in connectors:
             raise AggregatorError("this deployment has no connector for the institution", is_retryable=False)
         if connectors[connector].has_own_widget:
-            return await self._hand_over(session, institution, connector, base=base)
+            ours = Ours(self.parts.database, connectors[connector], session, connector, institution)
+            link = await make_link(ours, await self.find_login(session), base=base)
+            await self.move(session, Place(step=WidgetStep.DONE, outcome=Outcome.HANDED_OVER))
+            return link
         if session.step is WidgetStep.PREPARE and institution is not None:
             errand = await self._errand(session, institution, base=base)
             await self._call(session, errand.prepare)
         return None
-
-    async def _hand_over(
-        self, session: WidgetSession, institution: Institution | None, connector: str, *, base: str
-    ) -> str:
-        """Lead to the aggregator's own widget, whose news come in at our webhooks."""
-        database, login = self.parts.database, await self.find_login(session)
-        linker = self.parts.connectors[connector]
-        async with database.queue() as conn:
-            source_id = await source.find_feed_source(conn, session.customer_id, connector)
-            slug = await source.find_feed_slug(conn, source_id, "finicity") if source_id is not None else None
-        if source_id is None:
-            raise AggregatorError("there is no source for this aggregator", is_retryable=False)
-        async with database.tenant(session.customer_id) as conn:
-            known = dict(await client.list_customer_refs(conn, session.customer_id, session.client_id))
-        customer_ref = known.get(source_id) or await linker.create_customer(
-            f"bankfeed-{session.customer_id}-{session.client_id}"
-        )
-        link = await linker.make_widget_url(
-            OwnWidget(
-                customer_ref=customer_ref,
-                institution_ref=institution.ref if institution is not None and login is None else None,
-                login_ref=None if login is None else login.login_ref,
-                redirect_uri=session.redirect_uri,
-                webhook=f"{base}/webhooks/{slug}" if slug and base.startswith("https://") else "",
-            )
-        )
-        async with database.tenant(session.customer_id) as conn:
-            await client.upsert_enrolment(
-                conn, session.customer_id, session.client_id, source_id=source_id, customer_ref=customer_ref
-            )
-        await self.move(session, Place(step=WidgetStep.DONE, outcome=Outcome.HANDED_OVER))
-        return link
 
     # ------------------------------------------------------------------------------------------ what is posted
 
@@ -245,7 +218,7 @@ class Desk:
 
     async def _find_call(self, errand: Errand, visit: Visit, action: str, form: Mapping[str, str]) -> Call | None:
         if action == "renew":
-            logins = {str(each.connection_id): each for each in await errand.list_logins()}
+            logins = {str(each.connection_id): each for each in await errand.ours.list_logins()}
             chosen = logins.get(form.get("bank_account", ""))
             return None if chosen is None else lambda: errand.renew(chosen, visit)
         if action == "consent":
@@ -301,13 +274,13 @@ class Desk:
     async def _check(self, errand: Errand, visit: Visit, form: Mapping[str, str]) -> None:
         """Go on in the guided repair: by the answer to the question that was shown, or from where it begins."""
         session, tried = errand.session, visit.tried
-        shown = self.find_step(session, errand.institution, errand.login, tried)
+        shown = find_step(session, errand.institution, errand.login, tried)
         if shown is None:
             return
         given = next((each for each in shown.choices if each.answer == form.get("answer")), None)
         if form.get("action") == "checked" and given is not None:
             tried = (*tried, Tried(shown.name, given.answer))[-MAX_TRIED:]
-            shown = self.find_step(session, errand.institution, errand.login, tried) or shown
+            shown = find_step(session, errand.institution, errand.login, tried) or shown
         step = WidgetStep.SUPPORT if shown.name is StepName.CASE else WidgetStep.CHECK
         kept = seal(self.sealer, session, Visit(tried=tried))
         await self.move(session, Place(step=step, visit=kept, status_code=session.status_code, visit_s=VISIT_S))
@@ -342,15 +315,6 @@ class Desk:
         self.parts.waker.wake(Wake.MAIL)
         self._note(session, place, waiting, is_over=True)
 
-    def find_step(
-        self, session: WidgetSession, institution: Institution | None, login: Login | None, tried: Sequence[Tried]
-    ) -> Step | None:
-        """Return where a guided repair is; None where there is no connection to repair."""
-        meaning = find_meaning(session, login)
-        if login is None or meaning is None:
-            return None
-        return next_step(meaning, tried, Bank(name=login.name) if institution is None else make_bank(institution))
-
     # ------------------------------------------------------------------------------------------ calls
 
     async def _call(self, session: WidgetSession, call: Call, *, is_try: bool = False, is_alone: bool = False) -> None:
@@ -363,6 +327,8 @@ class Desk:
         token = uuid4()
         limit_s = self.settings.bank_refresh_s + WORK_MARGIN_S
         async with self.parts.database.tenant(session.customer_id) as conn:
+            if is_alone:
+                await widget.lock_linking(conn, session)
             if not await widget.begin_work(
                 conn, session, token=token, limit_s=limit_s, is_try=is_try, is_alone=is_alone
             ):
@@ -409,9 +375,10 @@ class Desk:
             note_ended(session, place.outcome)
 
     async def _errand(self, session: WidgetSession, institution: Institution, *, base: str) -> Errand:
+        linker = self.parts.connectors[institution.connector]
         return Errand(
-            self.parts.database,
-            self.parts.connectors[institution.connector],
+            Ours(self.parts.database, linker, session, institution.connector, institution),
+            linker,
             self.signer,
             self.sealer,
             session,
@@ -444,29 +411,3 @@ def read_answers(challenge: Challenge, form: Mapping[str, str]) -> list[tuple[st
 def read_chosen(offer: Offer, form: Mapping[str, str]) -> list[OfferedAccount]:
     """Read which of the offered accounts are ticked."""
     return [each for number, each in enumerate(offer.accounts) if form.get(f"account-{number}") == "on"]
-
-
-def clean(text: str) -> str:
-    """Return a text without what neither people type nor Postgres takes."""
-    return "".join(letter for letter in text if letter.isprintable() or letter == "\n")
-
-
-def find_meaning(session: WidgetSession, login: Login | None) -> Meaning | None:
-    """Say what is wrong: what the bank said last in the session, else what is known of the connection; None where nothing is."""
-    if session.status_code is not None:
-        return read_code(session.status_code)
-    if login is None:
-        return None
-    state = ConnectionState(login.state)
-    return describe(state, login.status_code, is_received=state is ConnectionState.ACTIVE, repeats=login.code_repeats)
-
-
-def make_bank(institution: Institution) -> Bank:
-    """Say of an institution what a repair needs."""
-    return Bank(
-        name=institution.name,
-        phone=institution.phone,
-        email=institution.email,
-        url=institution.sign_in_url or institution.url,
-        is_oauth=institution.is_oauth,
-    )

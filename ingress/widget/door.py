@@ -20,7 +20,7 @@ from bankfeed.logs import get_logger
 from bankfeed.settings import Settings
 from ingress.forms import read_form
 from ingress.remote import find_base
-from ingress.widget.desk import Desk, Parts, find_meaning
+from ingress.widget.desk import Desk, Parts
 from ingress.widget.flow import NOT_NOW
 from ingress.widget.links import (
     Bad,
@@ -32,6 +32,7 @@ from ingress.widget.links import (
     write_page_token,
 )
 from ingress.widget.pages import Shown, load_pages, write_seen, write_way_back
+from ingress.widget.repairing import find_meaning, find_step
 
 PATH: Final = "/widget"
 MOST_BYTES: Final = 32_768
@@ -113,6 +114,9 @@ class Widget:
             return self._notice(410, *NOT_ANY_MORE)
         try:
             theirs = await self._desk.begin(session, base=self._base(request))
+        except NotFound:  # its client was deleted meanwhile
+            await self._desk.end(session, Outcome.LEFT)
+            return self._notice(410, *NOT_ANY_MORE)
         except AggregatorError as error:
             get_logger().warning("widget.no_answer", session_id=str(session.id), reason=str(error)[:300])
             await self._desk.end(session, Outcome.LEFT)
@@ -237,7 +241,7 @@ class Widget:
             login=login,
             visit=visit,
             meaning=find_meaning(session, login) if session.step is WidgetStep.TROUBLE else None,
-            step=desk.find_step(session, institution, login, visit.tried) if is_repair else None,
+            step=find_step(session, institution, login, visit.tried) if is_repair else None,
             known=await self._list_known(session) if session.step is WidgetStep.KNOWN else (),
             search=search,
             found=await self._search(search) if session.step is WidgetStep.INSTITUTION else (),

@@ -10,19 +10,18 @@ from typing import Final
 
 from bankfeed.aggregators import ListedAccount
 from bankfeed.aggregators.linking import Challenge, Linker, Offer, OfferedAccount
-from bankfeed.db import Connection, Database, client, connection, source, widget
 from bankfeed.db.institution import Institution
 from bankfeed.db.widget import Login, Outcome, Place, WidgetKind, WidgetSession, WidgetStep
-from bankfeed.errors import AggregatorError, NoSuchAccount, StillAsking
+from bankfeed.errors import AggregatorError, StillAsking
 from bankfeed.health import ConnectionState, Step, read_code
 from bankfeed.links import Signer
 from bankfeed.logs import get_logger
-from bankfeed.model import ConnectionId, SourceId
-from bankfeed.removal import add_again
+from bankfeed.model import ConnectionId
 from bankfeed.repair import Answer, StepName, Tried
 from bankfeed.sealing import Sealer
 from bankfeed.standing import read_standing
 from ingress.widget.links import write_consent_state
+from ingress.widget.ours import Ours
 from ingress.widget.same import find_rest, find_same
 from ingress.widget.visit import NOTHING, Visit, seal
 
@@ -49,7 +48,7 @@ class Errand:
     `tried` is how far a guided repair has come; it goes along whatever page comes next.
     """
 
-    database: Database
+    ours: Ours
     linker: Linker
     signer: Signer
     sealer: Sealer
@@ -69,7 +68,7 @@ class Errand:
 
     async def prepare(self) -> Place:
         """Find out what the bank asks for: its form, or its own page. Where it has one and is linked already, ask which login."""
-        if self.login is None and self.institution.is_oauth and await self.list_logins():
+        if self.login is None and self.institution.is_oauth and await self.ours.list_logins():
             return self._place(WidgetStep.KNOWN)
         return await self.ask_form()
 
@@ -88,7 +87,7 @@ class Errand:
         try:
             if self.login is not None:
                 return await self._renew(self.login, credentials)
-            customer_ref = await self.enrol()
+            customer_ref = await self.ours.enrol()
             if customer_ref is None:
                 return self._place(WidgetStep.TROUBLE, message=NO_SOURCE)
             said = await self.linker.discover(customer_ref, self.institution.ref, credentials)
@@ -106,7 +105,7 @@ class Errand:
                     self._customer_ref(), self.login.login_ref, challenge.session, answers
                 )
                 return await self._after_refresh(self.login, listed, visit)
-            customer_ref = await self.enrol() or ""
+            customer_ref = await self.ours.enrol() or ""
             said = await self.linker.answer_discovery(customer_ref, self.institution.ref, challenge.session, answers)
         except AggregatorError as error:
             return await self._refused_answer(visit, error)
@@ -119,39 +118,22 @@ class Errand:
         opening of the widget linked since the page was shown is left out.
         """
         try:
-            customer_ref = await self.enrol() or ""
-            taken = await self._take_over(customer_ref, chosen)
-            logins = await self._list_logins_with_accounts()
+            customer_ref = await self.ours.enrol() or ""
+            taken = await self.ours.take_over(customer_ref, chosen)
+            logins = await self.ours.list_logins_with_accounts()
             free = find_rest(chosen, logins)
             rest = [each for each in chosen if each in free or each.account_ref in visit.linked]
-            if await self.is_over():
+            if await self.ours.is_over():
                 return self._place(WidgetStep.LEFT)
             listed = await self.linker.link(customer_ref, self.institution.ref, rest) if rest else ()
         except AggregatorError as error:
             is_passing = error.code is not None or error.is_retryable
             return self._trouble(error) if is_passing else self._place(WidgetStep.TROUBLE, message=OFFER_OVER)
-        connection_id = await self._keep(customer_ref, listed) if listed else taken
+        connection_id = await self.ours.keep(customer_ref, listed) if listed else taken
         if connection_id is None:
             nearest = max(logins, key=lambda login: login.connection_id)
             return self._place(WidgetStep.DONE, connection_id=nearest.connection_id, outcome=Outcome.UPDATED)
         return self._place(WidgetStep.DONE, connection_id=connection_id, outcome=Outcome.LINKED)
-
-    async def _take_over(self, customer_ref: str, chosen: Sequence[OfferedAccount]) -> ConnectionId | None:
-        """Keep logins that the aggregator has of the client at this institution and we have never heard of; return the last one."""
-        try:
-            listed = await self.linker.list_accounts(customer_ref)
-        except NoSuchAccount:
-            return None
-        there = [each for each in listed if each.institution_ref == self.institution.ref]
-        source_id = await self._find_source()
-        async with self.database.tenant(self.session.customer_id) as conn:
-            known = await widget.list_login_refs(conn, self.session.customer_id, self.session.client_id, source_id)
-        wanted = {(each.number_display, each.type) for each in chosen}
-        lost = {each.login_ref for each in there if (each.number_display, each.type) in wanted} - known
-        if not lost:
-            return None
-        get_logger().warning("widget.taken_over", session_id=str(self.session.id), logins=len(lost))
-        return await self._keep(customer_ref, [each for each in there if each.login_ref in lost])
 
     async def renew(self, login: Login, visit: Visit) -> Place:
         """Renew the login that the person says it is: with the credentials that were just used, else at the bank's own page."""
@@ -159,16 +141,10 @@ class Errand:
         if visit.offer is None or not visit.credentials:
             return await errand.ask_consent()
         try:
-            rest = find_rest(visit.offer.accounts, await self._list_logins_with_accounts())
+            rest = find_rest(visit.offer.accounts, await self.ours.list_logins_with_accounts())
         except AggregatorError as error:
             return self._trouble(error)
         return await errand.update(rest, visit.credentials)
-
-    async def is_over(self) -> bool:
-        """Tell whether the session ended while a call was under way: then nothing more may be done for it."""
-        async with self.database.tenant(self.session.customer_id) as conn:
-            found = await widget.find_session(conn, self.session.customer_id, self.session.id)
-        return found is None or found.ended_at is not None
 
     # ------------------------------------------------------------------------------------------ a bank's own page
 
@@ -176,7 +152,7 @@ class Errand:
         """Begin a consent at the bank's own page, to renew a login where there is one."""
         login = login or self.login
         try:
-            customer_ref = login.customer_ref if login is not None else await self.enrol()
+            customer_ref = login.customer_ref if login is not None else await self.ours.enrol()
             if customer_ref is None:
                 return self._place(WidgetStep.TROUBLE, message=NO_SOURCE)
             consent = await self.linker.begin_consent(
@@ -195,11 +171,11 @@ class Errand:
         """Hand in what the bank's page gave."""
         assert visit.consent is not None
         try:
-            customer_ref = self._customer_ref() if self.login is not None else await self.enrol() or ""
+            customer_ref = self._customer_ref() if self.login is not None else await self.ours.enrol() or ""
             said = await self.linker.end_consent(customer_ref, self.institution.ref, visit.consent.session, code)
         except AggregatorError as error:
             if self.login is not None:
-                await self._fetch_code(self.login)
+                await self.ours.ask_refresh(self.login)
             return self._trouble(error)
         if isinstance(said, Offer):
             return await self._go_on(said, NOTHING)
@@ -209,7 +185,7 @@ class Errand:
     async def decline(self) -> Place:
         """Note that its holder declined at the bank's own page; a login that exists has lost its consent by that."""
         if self.login is not None:
-            await self._fetch_code(self.login)
+            await self.ours.ask_refresh(self.login)
         return self._place(WidgetStep.TROUBLE, code=DECLINED)
 
     # ------------------------------------------------------------------------------------------ a login that exists
@@ -220,7 +196,7 @@ class Errand:
         try:
             said = await self.linker.refresh_with_person(self._customer_ref(), self.login.login_ref)
         except AggregatorError as error:
-            await self._fetch_code(self.login)
+            await self.ours.ask_refresh(self.login)
             return self._trouble(error)
         return await self._after_refresh(self.login, said, Visit())
 
@@ -236,20 +212,14 @@ class Errand:
             return self._place(WidgetStep.CHALLENGE, kept, connection_id=login.connection_id)
         code = read_standing(said).status_code
         if code:
-            await self._fetch_code(login)
+            await self.ours.ask_refresh(login)
             return self._place(WidgetStep.TROUBLE, code=code, connection_id=login.connection_id)
-        async with self.database.tenant(self.session.customer_id) as conn:
-            await widget.ask_refresh(conn, self.session.customer_id, login.connection_id, is_repair=True)
+        await self.ours.ask_refresh(login, is_repair=True)
         if visit.offer is not None:
             return self._offer_rest(login, visit.offer.accounts)
         is_fix = self.session.kind is WidgetKind.FIX
         outcome = Outcome.REPAIRED if is_fix else Outcome.UPDATED
         return self._place(WidgetStep.DONE, connection_id=login.connection_id, outcome=outcome)
-
-    async def _fetch_code(self, login: Login) -> None:
-        """Let the worker fetch what the bank said, so that the bank account shows it everywhere."""
-        async with self.database.tenant(self.session.customer_id) as conn:
-            await widget.ask_refresh(conn, self.session.customer_id, login.connection_id)
 
     # ------------------------------------------------------------------------------------------ steps
 
@@ -259,7 +229,7 @@ class Errand:
         if isinstance(said, Challenge):
             return self._place(WidgetStep.CHALLENGE, Visit(form=visit.form, challenge=said, credentials=credentials))
         try:
-            logins = await self._list_logins_with_accounts()
+            logins = await self.ours.list_logins_with_accounts()
         except AggregatorError as error:
             return self._trouble(error)
         rest, same = find_rest(said.accounts, logins), find_same(logins, said)
@@ -280,7 +250,7 @@ class Errand:
         """
         login = self.login
         assert login is not None
-        if await self.is_over():
+        if await self.ours.is_over():
             return self._place(WidgetStep.LEFT)
         try:
             for each in (login, *beside):
@@ -289,7 +259,7 @@ class Errand:
                 return self._offer_rest(login, rest)
             asked = await self.linker.refresh_with_person(self._customer_ref(), login.login_ref)
         except AggregatorError as error:
-            await self._fetch_code(login)
+            await self.ours.ask_refresh(login)
             return replace(self._trouble(error), connection_id=login.connection_id)
         return await self._after_refresh(login, asked, Visit(offer=Offer(accounts=tuple(rest))))
 
@@ -301,7 +271,7 @@ class Errand:
 
     async def _refused_sign_in(self, visit: Visit, credentials: Mapping[str, str], error: AggregatorError) -> Place:
         if self.login is not None:
-            await self._fetch_code(self.login)
+            await self.ours.ask_refresh(self.login)
         if error.code is not None and read_code(error.code).step is Step.CONSENT:
             return replace(await self.ask_form(), status_code=error.code)
         if error.code is not None and read_code(error.code).step is Step.CREDENTIALS:
@@ -310,7 +280,7 @@ class Errand:
 
     async def _refused_answer(self, visit: Visit, error: AggregatorError) -> Place:
         if visit.is_refresh and self.login is not None:
-            await self._fetch_code(self.login)
+            await self.ours.ask_refresh(self.login)
             return self._trouble(error)
         kept = Visit(form=visit.form, credentials=visit.credentials)
         return replace(self._trouble(error), visit=self._seal(kept))
@@ -345,87 +315,8 @@ class Errand:
     def _seal(self, visit: Visit) -> str:
         return seal(self.sealer, self.session, replace(visit, tried=self.tried))
 
-    # ------------------------------------------------------------------------------------------ what is ours
-
-    async def list_logins(self) -> tuple[Login, ...]:
-        """List the client's open connections at this institution."""
-        async with self.database.tenant(self.session.customer_id) as conn:
-            return await widget.list_logins(
-                conn, self.session.customer_id, client_id=self.session.client_id, institution_id=self.institution.id
-            )
-
-    async def _list_logins_with_accounts(self) -> list[Login]:
-        """List them with their accounts; of one whose first update is not done yet the aggregator tells.
-
-        Raises AggregatorError.
-        """
-        return [await self._look_up(each) if each.is_fresh else each for each in await self.list_logins()]
-
-    async def _look_up(self, login: Login) -> Login:
-        if login.customer_ref is None:
-            return login
-        try:
-            listed = await self.linker.list_login_accounts(login.customer_ref, login.login_ref)
-        except NoSuchAccount:
-            return login
-        return replace(login, accounts=tuple((each.number_display, each.type) for each in listed))
-
     def _customer_ref(self) -> str:
         assert self.login is not None
         if self.login.customer_ref is None:
             raise AggregatorError("the client is not enrolled at the aggregator", is_retryable=False)
         return self.login.customer_ref
-
-    async def enrol(self) -> str | None:
-        """Return who the client is at the aggregator, made its customer where it is none yet; None where no source is there.
-
-        Raises AggregatorError.
-        """
-        customer_id, client_id = self.session.customer_id, self.session.client_id
-        source_id = await self._find_source()
-        if source_id is None:
-            return None
-        async with self.database.tenant(customer_id) as conn:
-            known = dict(await client.list_customer_refs(conn, customer_id, client_id))
-        if source_id in known:
-            return known[source_id]
-        ref = await self.linker.create_customer(f"bankfeed-{customer_id}-{client_id}")
-        async with self.database.tenant(customer_id) as conn:
-            await client.upsert_enrolment(conn, customer_id, client_id, source_id=source_id, customer_ref=ref)
-        return ref
-
-    async def _find_source(self) -> SourceId | None:
-        async with self.database.queue() as conn:
-            return await source.find_feed_source(conn, self.session.customer_id, self.institution.connector)
-
-    async def _keep(self, customer_ref: str, listed: Sequence[ListedAccount]) -> ConnectionId | None:
-        """Note the login that was linked, and ask for its first refresh, in one transaction."""
-        source_id = await self._find_source()
-        assert source_id is not None
-        async with self.database.tenant(self.session.customer_id) as conn:
-            connection_id = None
-            for login_ref in sorted({each.login_ref for each in listed}):
-                refs = [each.account_ref for each in listed if each.login_ref == login_ref]
-                connection_id = await self._keep_login(conn, source_id, customer_ref, login_ref, refs)
-        return connection_id
-
-    async def _keep_login(
-        self, conn: Connection, source_id: SourceId, customer_ref: str, login_ref: str, account_refs: Sequence[str]
-    ) -> ConnectionId:
-        customer_id, client_id = self.session.customer_id, self.session.client_id
-        added_at = await widget.get_clock(conn)
-        connection_id = await connection.upsert_connection(
-            conn, customer_id, client_id, source_id=source_id, login_ref=login_ref, added_at=added_at
-        )
-        await add_again(
-            conn,
-            customer_id,
-            client_id,
-            source_id=source_id,
-            customer_ref=customer_ref,
-            login_ref=login_ref,
-            account_refs=account_refs,
-            at=added_at,
-        )
-        await widget.ask_refresh(conn, customer_id, connection_id, institution_id=self.institution.id)
-        return connection_id

@@ -166,7 +166,7 @@ async def test_it_begins_with_something_to_do_and_is_told_of(desk: Desk) -> None
 
 
 async def test_every_change_is_counted_and_told(desk: Desk) -> None:
-    """An action added, done, open again, and the end: each is one more version, one event, one letter."""
+    """An action added, done, open again, and the end: each is one more version and one event."""
     case_id = await desk.open()
     action_id = await desk.add(case_id)
     await desk.finish(case_id, action_id)
@@ -174,11 +174,39 @@ async def test_every_change_is_counted_and_told(desk: Desk) -> None:
     await desk.close(case_id, " The bank had an old number. ", at=AT)
     told = [("open", 2), ("open", 3), ("open", 2), ("open", 3), ("closed", 3)]
     assert [(case_id, *each) for each in told] == await desk.told()
-    assert {ANN} == {recipient for recipient, _, _ in await desk.letters()}
-    assert 5 == len(await desk.letters())
     found = await desk.get(case_id)
     assert (5, CaseState.CLOSED, AT, "user:1") == (found.version, found.state, found.closed_at, found.closed_by)
     assert "The bank had an old number." == found.closing_note
+
+
+async def test_the_letter_that_waits_says_what_is_true_now(desk: Desk) -> None:
+    """Many changes write one letter, with all its tries, due when it was; what is being sent, or has ended, is left alone."""
+    case_id = await desk.open()
+    await desk.superuser.execute(
+        "UPDATE mails SET tries = 3, reason = 'away', created_at = '2020-01-01', due_at = now() + interval '1 hour'"
+    )
+    action_id = await desk.add(case_id)
+    for _ in range(3):
+        await desk.finish(case_id, action_id)
+        await desk.reopen(case_id, action_id)
+    [(recipient, subject, body)] = await desk.letters()
+    assert (ANN, f"First Bank: case {case_id} has news") == (recipient, subject)
+    assert "Still to be done: 3." in body
+    row = await desk.superuser.fetchrow(
+        "SELECT tries, reason, created_at > now() - interval '1 hour', due_at > now() + interval '50 minutes' FROM mails"
+    )
+    assert (0, "", True, True) == tuple(row)
+    await desk.superuser.execute("UPDATE mails SET lease_token = gen_random_uuid(), lease_until = now()")
+    await desk.finish(case_id, action_id)
+    await desk.superuser.execute(
+        "UPDATE mails SET state = 'sent', finished_at = now(), subject = '', body = '' WHERE lease_token IS NULL"
+    )
+    await desk.close(case_id)
+    assert [f"First Bank: case {case_id} {word}" for word in ("has news", "is closed")] == sorted(
+        subject for _, subject, _ in await desk.letters() if subject
+    )
+    await desk.open()
+    assert 4 == len(await desk.letters())
 
 
 async def test_saying_it_twice_is_saying_it_once(desk: Desk) -> None:

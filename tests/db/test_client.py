@@ -17,7 +17,9 @@ from bankfeed.db.client import (
     take_change_numbers,
     upsert_enrolment,
 )
+from bankfeed.removal import delete_client, note_enrolment
 from tests.db.made import Ground, wait_until_blocked
+from tests.db.rows import list_names
 from tests.seed import make_tenant
 
 
@@ -99,6 +101,50 @@ async def test_an_aggregators_customer_is_one_client(ground: Ground) -> None:
             await upsert_enrolment(
                 conn, other.customer_id, other.client_id, source_id=ground.sources.finicity, customer_ref="new"
             )
+
+
+async def test_a_client_that_is_deleted_meanwhile_is_not_enrolled(
+    ground: Ground, superuser: asyncpg.Connection
+) -> None:
+    """Who enrols it waits for whoever deletes it; what was made of it at the aggregator is to be deleted there, once."""
+    tenant, source_id = ground.tenant, ground.sources.finicity
+
+    async def note() -> bool:
+        async with ground.app() as conn:
+            return await note_enrolment(
+                conn, tenant.customer_id, tenant.client_id, source_id=source_id, customer_ref="late"
+            )
+
+    async with ground.app() as conn:
+        await mark_deleted(conn, tenant.customer_id, tenant.client_id, erase_days=1)
+        noting = asyncio.create_task(note())
+        await wait_until_blocked(superuser)
+    assert not await noting
+    assert not await note()
+    assert [tenant.customer_ref] == await list_names(superuser, "SELECT aggregator_customer_id FROM enrolments")
+    assert [("customer", "late", "waiting")] == [
+        tuple(row) for row in await superuser.fetch("SELECT kind, aggregator_customer_id, state FROM removals")
+    ]
+
+
+async def test_who_deletes_a_client_that_is_just_enrolled_removes_it(
+    ground: Ground, superuser: asyncpg.Connection
+) -> None:
+    """The other way round the deletion waits, and finds what was noted."""
+    tenant = ground.tenant
+
+    async def delete() -> None:
+        async with ground.app() as conn:
+            await delete_client(conn, tenant.customer_id, tenant.client_id, erase_days=1)
+
+    async with ground.app() as conn:
+        assert await note_enrolment(
+            conn, tenant.customer_id, tenant.client_id, source_id=ground.sources.finicity, customer_ref="late"
+        )
+        deleting = asyncio.create_task(delete())
+        await wait_until_blocked(superuser)
+    await deleting
+    assert ["late"] == await list_names(superuser, "SELECT aggregator_customer_id FROM removals")
 
 
 async def test_enrolments_are_listed_newest_first(ground: Ground) -> None:

@@ -135,6 +135,33 @@ async def test_what_stays_says_nothing(database: Database, superuser: asyncpg.Co
     assert (b'{"number": "2000004444"}', "1") == (other["body"], other["customer_ref"])
 
 
+async def test_an_openings_endpoint_says_nothing(database: Database, superuser: asyncpg.Connection, rows: None) -> None:
+    """Its address and its secrets go, also where its session went before, or it was deleted; a firm's own stays as it is."""
+    await superuser.execute(
+        """
+        INSERT INTO endpoints (customer_id, id, url, event_types, secret, signing_key, public_key, client_ids, description,
+                               state, headers, header_names, widget_session_id, deleted_at) OVERRIDING SYSTEM VALUE
+            SELECT c, n, 'https://ann.example/hook', '{accountAdded}', 'sealed:k:S', 'sealed:k:S', 'whpk_S', ARRAY[client], 'Ann',
+                   CASE WHEN is_deleted THEN 'disabled' ELSE 'active' END::endpoint_state, 'sealed:k:S', '{X-S}',
+                   CASE WHEN is_widgets THEN gen_random_uuid() END, CASE WHEN is_deleted THEN '2020-01-01'::date END
+            FROM unnest(ARRAY[7001, 7002]) AS c,
+                 (VALUES (2, 1, true, false), (3, 1, true, true), (4, 2, true, false), (5, 1, false, false))
+                    AS e (n, client, is_widgets, is_deleted)
+        """
+    )
+    await make_due(superuser)
+    await blank(database)
+    while await erase(database):
+        pass
+    telling = "SELECT id FROM endpoints e WHERE customer_id = $1 AND id > 1 AND e::text ~ 'ann|sealed:k|Ann|_S|X-S' ORDER BY id"
+    assert [4, 5] == await list_names(superuser, telling, OURS)
+    assert [2, 3, 4, 5] == await list_names(superuser, telling, OTHERS)
+    how = "SELECT state::text, date_part('year', deleted_at) < 2021 FROM endpoints WHERE customer_id = 7001 AND id > 1 ORDER BY id"
+    assert [("disabled", False), ("disabled", True), ("active", None), ("active", None)] == [
+        tuple(row) for row in await superuser.fetch(how)
+    ]
+
+
 @pytest.mark.parametrize(
     "refs",
     [

@@ -8,10 +8,13 @@ import pytest
 from bankfeed import acts
 from bankfeed.db import Database
 from bankfeed.db.change import list_changes
+from bankfeed.db.relink import inherit_hiding
 from bankfeed.errors import NotFound
 from bankfeed.jobs import Waker
+from bankfeed.model import AccountId
 from bankfeed.settings import Settings
 from tests.db.both import Both
+from tests.db.made import Ground
 from tests.seed import make_sources, make_tenant
 from tests.worker.histories import ACTOR, Stored
 from worker.context import Context
@@ -140,3 +143,142 @@ async def read_shown(both: Both, *, after: int) -> dict[int, tuple[int, bool]]:
     async with both.stored.database.tenant(tenant.customer_id) as conn:
         rows = await list_changes(conn, tenant.customer_id, tenant.client_id, after=after, since=0, limit=1_000)
     return {row["id"]: (row["change_no"], row["is_shown"]) for row in rows}
+
+
+# ------------------------------------------------------------------------------------------------ what a person set of them
+
+
+async def read_accounts(both: Both) -> list[tuple[str, bool, str, str]]:
+    """List state, hidden or not, own name and memo of the accounts that are not a part of another, the first one first."""
+    tenant = both.stored.tenant
+    async with both.stored.database.tenant(tenant.customer_id) as conn:
+        rows = await conn.fetch(
+            "SELECT state::text, is_hidden, own_name, memo FROM accounts WHERE adopted_into IS NULL ORDER BY id"
+        )
+    return [tuple(row) for row in rows]
+
+
+async def set_newest(both: Both, change: str) -> None:
+    """Let a person change the account that was added last."""
+    tenant = both.stored.tenant
+    async with both.stored.database.tenant(tenant.customer_id) as conn:
+        await conn.execute(f"UPDATE accounts SET {change} WHERE id = (SELECT max(id) FROM accounts)")  # noqa: S608
+
+
+async def test_what_was_set_before_the_first_rows_goes_over(both: Both) -> None:
+    """Added again and still empty, it was hidden and named; with its rows it turns out to be the earlier one, which is so now."""
+    await both.play([*UNSURE[:3], opened("b"), pulled("b", 5) | {"transactions": []}])
+    await set_newest(both, "is_hidden = true, own_name = 'Petty cash', memo = 'locked'")
+    await both.play([opened("b"), pulled("b", 6)])
+    assert [("open", True, "Petty cash", "locked")] == await read_accounts(both)
+    assert [] == [number for number, is_shown in (await read_shown(both, after=0)).values() if is_shown]
+
+
+async def test_what_was_set_of_the_earlier_one_stays(both: Both) -> None:
+    """Its name and memo are not replaced by the later one's, and it stays hidden though the later one is not."""
+    await both.play(UNSURE[:3])
+    await set_newest(both, "is_hidden = true, own_name = 'Till', memo = 'ours'")
+    await both.play([opened("b"), pulled("b", 5) | {"transactions": []}])
+    await set_newest(both, "is_hidden = false, own_name = 'Petty cash', memo = 'theirs'")
+    await both.play([opened("b"), pulled("b", 6)])
+    assert [("open", True, "Till", "ours")] == await read_accounts(both)
+
+
+async def test_whom_a_person_adopts_names_the_earlier_one(both: Both) -> None:
+    """The answer to the question takes name and hiding along."""
+    await both.play(UNSURE)
+    await set_newest(both, "is_hidden = true, own_name = 'Petty cash'")
+    [doubt] = await acts.list_doubts(both.stored.database, both.stored.tenant.customer_id)
+    await both.act("adopt", doubt.id)
+    assert [("open", True, "Petty cash", "")] == await read_accounts(both)
+
+
+ALIKE: dict[str, Any] = {
+    "number": " 4321 ",
+    "type": "Checking",
+    "currency": "USD",
+    "institution": 1,
+    "state": "closed",
+    "hidden": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("earlier", "new", "wished"),
+    [
+        ({}, {}, (True, "Till")),
+        ({"institution": 2}, {}, (True, "Till")),
+        ({"hidden": False}, {}, (False, "Till")),
+        ({"institution": 3}, {}, (False, "")),
+        ({"institution": None}, {"institution": None}, (False, "")),
+        ({"number": ""}, {"number": " "}, (False, "")),
+        ({"number": "99"}, {}, (False, "")),
+        ({"type": "savings"}, {}, (False, "")),
+        ({"currency": "CAD"}, {}, (False, "")),
+        ({"state": "open"}, {}, (False, "")),
+        ({}, {"created_at": "now() - interval '1 day'"}, (False, "")),
+    ],
+)
+async def test_a_new_account_is_hidden_as_an_earlier_one_without_rows_was(
+    ground: Ground,
+    superuser: asyncpg.Connection,
+    earlier: dict[str, Any],
+    new: dict[str, Any],
+    wished: tuple[bool, str],
+) -> None:
+    """Of one institution or its equal, type, number and currency, and closed; a blank is nobody's, and only what is just added is."""
+    await superuser.execute(
+        """
+        INSERT INTO institutions (id, connector, aggregator_id, name, same_as) OVERRIDING SYSTEM VALUE
+            VALUES (1, 'finicity', '1', 'Bank', NULL), (2, 'finicity', '2', 'Same bank', 1), (3, 'finicity', '3', 'Other', NULL)
+        """
+    )
+    async with superuser.transaction():
+        await add_account(superuser, ground, "old", **(ALIKE | earlier))
+        made = await add_account(
+            superuser,
+            ground,
+            "new",
+            **(ALIKE | {"number": "4321", "type": "checking", "state": "open", "hidden": None} | new),
+        )
+        await inherit_hiding(superuser, ground.tenant.customer_id, made)
+    row = await superuser.fetchrow("SELECT is_hidden, own_name FROM accounts WHERE aggregator_id = 'new'")
+    assert wished == tuple(row)
+
+
+async def add_account(
+    superuser: asyncpg.Connection,
+    ground: Ground,
+    ref: str,
+    *,
+    number: str,
+    type: str,  # noqa: A002 - the schema's word
+    currency: str,
+    institution: int | None,
+    state: str,
+    hidden: bool | None,
+    created_at: str = "now()",
+) -> AccountId:
+    """Add an account under a login of its own; `hidden` None is one that nobody has hidden or named."""
+    made: AccountId = await superuser.fetchval(
+        f"""
+        WITH login AS (
+            INSERT INTO connections (customer_id, client_id, source_id, aggregator_login_id, institution_id)
+            VALUES ($1, $2, $3, $4, $5) RETURNING id)
+        INSERT INTO accounts (customer_id, client_id, connection_id, source_id, aggregator_id, name, number_display, type,
+                              currency, state, closed_at, is_hidden, own_name, created_at)
+        SELECT $1, $2, id, $3, $4, $4, $6, $7, $8, $9::account_state, CASE WHEN $9 = 'closed' THEN now() END,
+               coalesce($10, false), CASE WHEN $10 IS NULL THEN '' ELSE 'Till' END, {created_at} FROM login RETURNING id
+        """,  # noqa: S608 - our own words
+        ground.tenant.customer_id,
+        ground.tenant.client_id,
+        ground.sources.finicity,
+        ref,
+        institution,
+        number,
+        type,
+        currency,
+        state,
+        hidden,
+    )
+    return made

@@ -64,3 +64,14 @@ async def test_a_hidden_account_stays_hidden(bench: Bench, happen: Happening) ->
     assert [(account_id, "open", True)] == [tuple(row) for row in found]
     assert await bench.one("SELECT reconciled_at IS NOT NULL FROM transactions WHERE id = $1", row_id)
     assert await count_posted(bench) < 2 * before
+
+
+async def test_a_hidden_account_without_rows_stays_hidden(bench: Bench) -> None:
+    """Deleted and added again it is a new one, since no row tells that it is the old one: hidden and named as that was."""
+    link = await bench.link("checking")
+    await bench.receive(EventType.ACCOUNT_ADDED, link.accounts["checking"])
+    await bench.work()
+    await bench.superuser.execute("UPDATE accounts SET is_hidden = true, own_name = 'Till'; DELETE FROM transactions")
+    await delete_and_add_again(bench, link)
+    found = await bench.superuser.fetch("SELECT state::text, is_hidden, own_name FROM accounts ORDER BY id")
+    assert [("closed", True, "Till"), ("open", True, "Till")] == [tuple(row) for row in found]

@@ -225,6 +225,17 @@ async def test_what_nobody_sent_for_days_is_sent_no_more(office: Office) -> None
     assert ("failed", []) == ((await office.row())["state"], office.mailbox.tries)
 
 
+async def test_who_was_locked_meanwhile_gets_no_letter(office: Office) -> None:
+    """The mail server hears nothing of it, and the row says why."""
+    await office.post()
+    await office.superuser.execute("UPDATE clients SET locked_at = now()")
+    with capture_logs() as logs:
+        await office.send()
+    assert ("failed", lane.UNWANTED, "") == await office.facts("state", "reason", "body")
+    assert [("unwanted", "info")] == [(each["outcome"], each["log_level"]) for each in logs if "outcome" in each]
+    assert [] == office.mailbox.tries
+
+
 async def test_a_worker_that_is_killed_loses_nothing(office: Office) -> None:
     """Taken by the server and not written down: sent once more, and known by its id. The dead worker's claim writes nothing."""
     await office.post()

@@ -99,6 +99,18 @@ async def test_the_history_is_its_customers(api: Person, other: Person, reader: 
     assert 404 == (await api.get("/bank-accounts/999999/history")).status
 
 
+async def test_a_deleted_bank_account_keeps_its_history(api: Person, other: Person, account_id: int) -> None:
+    """It ends with its deletion, for its own customer only; with its client it goes."""
+    path = f"/bank-accounts/{account_id}/history"
+    assert 200 == (await api.delete(f"/bank-accounts/{account_id}")).status
+    assert 404 == (await api.get(f"/bank-accounts/{account_id}")).status
+    said = await api.get(path)
+    assert ["deleted", "refreshed"] == [line["kind"] for line in said.body["history"]][:2]
+    assert 404 == (await other.get(path)).status
+    assert 202 == (await api.delete(f"/clients/{api.client_id}")).status
+    assert 404 == (await api.get(path)).status
+
+
 # ------------------------------------------------------------------------------------------------ notices
 
 

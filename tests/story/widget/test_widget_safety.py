@@ -127,6 +127,19 @@ async def test_widget_takes_over_what_was_linked_without_an_answer(desk: Desk, m
     assert 1 == len(await logins_at_the_bank(desk))
 
 
+async def test_widget_knows_a_login_that_only_an_event_told_of(desk: Desk) -> None:
+    """Before its first update nobody knows the bank of a login; the aggregator does, so that it is not linked twice."""
+    await desk.add()
+    await desk.sign_in("demo", "go")
+    await desk.browser.press(LINK)
+    await desk.superuser.execute("UPDATE connections SET institution_id = NULL")
+    await desk.add()
+    page = await desk.sign_in("demo", "go")
+    assert "FinBank was linked already" in page.text
+    await desk.work()
+    assert 1 == len(await logins_at_the_bank(desk))
+
+
 async def test_widget_does_nothing_more_for_who_has_left(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who leaves while the bank is asked has changed nothing: the known login keeps its credentials."""
     bank_account_id = await desk.link()
@@ -202,3 +215,26 @@ async def test_widget_report_takes_any_letters(desk: Desk) -> None:
     [listed] = (await desk.api.get("/cases")).body["cases"]
     case = (await desk.api.get(f"/cases/{listed['id']}")).body["case"]
     assert ("555 0100", "ab") == (case["telephone"], case["note"])
+
+
+async def test_widget_leaves_nothing_of_who_was_deleted_while_enrolled(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The aggregator makes the customer, and the client is deleted before that is noted: the customer is deleted there too."""
+    bank, made = connector(desk), list[str]()
+    create = bank.create_customer
+
+    async def make(name: str) -> str:
+        made.append(await create(name))
+        assert 202 == (await desk.api.delete(f"/clients/{desk.api.client_id}")).status
+        return made[0]
+
+    monkeypatch.setattr(bank, "create_customer", make)
+    await desk.superuser.execute("DELETE FROM enrolments")
+    await desk.add()
+    page = await desk.sign_in("demo", "go")
+    assert "cannot be linked at the moment" in page.text
+    assert 0 == await desk.superuser.fetchval("SELECT count(*) FROM enrolments")
+    await desk.remove()
+    rows = await desk.superuser.fetch("SELECT aggregator_customer_id, state::text FROM removals")
+    assert [(made[0], "gone")] == [tuple(row) for row in rows]
