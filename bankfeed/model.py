@@ -10,6 +10,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final, NewType
 
+from bankfeed.errors import AggregatorError
+
 CustomerId = NewType("CustomerId", int)
 ClientId = NewType("ClientId", int)
 ConnectionId = NewType("ConnectionId", int)
@@ -158,7 +160,8 @@ class Pull:
 
     `at` identifies the pull within its account. `from_on` and `to_on` bound the window, both included. `counted_rows`
     is the aggregator's own count of rows, None where it gives none. `error` says why the listing failed, None when it
-    did not. `attempted_at` is when the aggregator last asked the bank. `removed_ids` is for deltas.
+    did not, and `failed_by` is the aggregator's refusal where that was why; it may say how the login, or the bank, stands.
+    `attempted_at` is when the aggregator last asked the bank. `removed_ids` is for deltas.
     """
 
     at: datetime
@@ -170,6 +173,7 @@ class Pull:
     removed_ids: tuple[str, ...] = ()
     counted_rows: int | None = None
     error: str | None = None
+    failed_by: AggregatorError | None = None
     attempted_at: datetime | None = None
     balance: Decimal | None = None
     balance_on: date | None = None

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from bankfeed.aggregators import ListedAccount
-from bankfeed.errors import AggregatorError
+from bankfeed.errors import AggregatorError, BadAggregatorAnswer
 from bankfeed.health import RUNNING, Actor, Meaning, Standing, read_code
 
 __all__ = ["Standing", "is_answer", "is_bank_well", "is_outage", "read_standing", "standing_of"]
@@ -29,9 +29,11 @@ def is_outage(error: AggregatorError) -> bool:
     """Tell whether an error is the institution's, or of the aggregator's way to it: others there would meet it too.
 
     No answer at all is one; so is a listed code that is theirs and passes. A code that nobody explains says nothing, and
-    what a person, or we, have to mend is none.
+    what a person, or we, have to mend is none. Nor is an answer that cannot be read: it may be one login's, or one account's.
     """
-    return error.is_retryable if error.code is None else _is_out(error.code)
+    if error.code is None:
+        return error.is_retryable and not isinstance(error, BadAggregatorAnswer)
+    return _is_out(error.code)
 
 
 def is_answer(error: AggregatorError) -> bool:

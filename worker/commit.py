@@ -12,7 +12,7 @@ from datetime import datetime
 from bankfeed import metrics
 from bankfeed.aggregators import ListedAccount
 from bankfeed.bodies import count_changes
-from bankfeed.db import Connection, account, connection, doubt, pull, transaction
+from bankfeed.db import Connection, account, connection, doubt, pull, relink, transaction
 from bankfeed.db.account import Locked
 from bankfeed.db.connection import EndedRefresh, Lease, RefreshTarget, Refusal, Turn
 from bankfeed.db.history import Cause
@@ -97,6 +97,7 @@ async def commit_pull(
         )
         if locked.is_new:  # what an earlier account has in common with it is no question any more
             await doubt.mark_accounts_moot(conn, lease.customer_id, locked.id, at=now)
+            await relink.inherit_hiding(conn, lease.customer_id, locked.id)
         changes = await _plan(conn, lease, locked, reported, kin, now=now)
         await _write(conn, lease, target, locked, reported, changes, kin)
         news = _find_news(locked, changes)

@@ -8,6 +8,7 @@ from bankfeed.db import Database
 from bankfeed.jobs import Waker
 from bankfeed.settings import Settings
 from worker.listings import Listings
+from worker.looks import Looks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,3 +20,4 @@ class Context:
     waker: Waker
     settings: Settings
     listings: Listings = field(default_factory=Listings)
+    looks: Looks = field(default_factory=Looks)

@@ -1,24 +1,29 @@
-"""Institutions: the aggregators' whole lists, once a day, and which institutions this deployment may link.
+"""Institutions: the aggregators' whole lists, once a day, single ones in between, and which this deployment may link.
 
 A list takes many requests and no transaction is open during any of them; each page is committed by itself. Two workers that
 list at once do no harm; the lock on each batch makes one of them leave it to the other.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
+from typing import Final
 
 from bankfeed import metrics
 from bankfeed.aggregators import Aggregator, InstitutionPage
 from bankfeed.db import institution
 from bankfeed.db.institution import Institution
-from bankfeed.errors import AggregatorError
+from bankfeed.errors import AggregatorError, RefusedData, Unavailable
 from bankfeed.logs import get_logger
 from worker.context import Context
 
 LISTED_HOURS = 24
 MOST_PAGES = 200
 REST_S = 86_400.0  # after a refusal that asking again cannot change: credentials asked with too often are locked
+LOOK_S = 10.0
+OUT_OF_ORDER: Final = frozenset({"offline", "maintenance", "migrating"})
+"""The aggregator's words for institutions that people are told of (bankfeed/db/institution.py)."""
 
 
 class _Elsewhere(Exception):
@@ -130,6 +135,47 @@ async def learn(context: Context, connector: str, ref: str) -> Institution | Non
     async with context.database.app() as conn:
         await institution.upsert_institutions(conn, connector=connector, listed=[found])
         return await institution.find_institution_by_ref(conn, connector=connector, ref=found.ref)
+
+
+async def look_up(context: Context, institution_id: int) -> None:
+    """Ask the aggregator how an institution stands and note it, unless that was done a moment ago. Safe to repeat.
+
+    For one of which a refresh told that it may stand otherwise than its row says: a whole list would tell up to a day later.
+    The notice comes with the row's change. What fails, or takes over LOOK_S, is logged only.
+    """
+    if not context.looks.begin(institution_id):
+        return
+    reason = ""
+    try:
+        async with asyncio.timeout(LOOK_S):
+            await _look_up(context, institution_id)
+    except TimeoutError:
+        reason = f"it took over {LOOK_S:g} s"
+    except (AggregatorError, RefusedData, Unavailable) as error:
+        reason = str(error)[:500]
+    if reason:
+        get_logger().warning("institution.not_looked_up", institution_id=institution_id, reason=reason)
+
+
+async def _look_up(context: Context, institution_id: int) -> None:
+    """Look one up. That the aggregator has it no more only a whole list says."""
+    async with context.database.app() as conn:
+        known = await institution.find_institution(conn, institution_id)
+    if known is None or known.connector not in context.connectors:
+        return
+    found = await context.connectors[known.connector].find_institution(known.ref)
+    if found is None or found.ref != known.ref:
+        return
+    async with context.database.app() as conn:
+        await institution.lock_lists(conn)
+        changed = await institution.upsert_institutions(conn, connector=known.connector, listed=[found])
+    get_logger().info(
+        "institution.looked_up",
+        institution_id=institution_id,
+        was=known.status,
+        status=found.status,
+        is_changed=changed > 0,
+    )
 
 
 def find_refusal(found: Institution | None, *, ref: str, environment: str) -> str:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, timedelta
 from time import monotonic
+from typing import NamedTuple
 from uuid import uuid4
 
 from bankfeed import metrics
@@ -21,7 +22,7 @@ from bankfeed.db.account import AccountState
 from bankfeed.db.connection import Lease, RefreshTarget
 from bankfeed.errors import AggregatorError, LeaseLost, NoSuchAccount, NotFound, RefusedData, Unavailable
 from bankfeed.failpoints import Failpoint, reach
-from bankfeed.health import ESCALATED_AFTER, read_code
+from bankfeed.health import ESCALATED_AFTER, Step, read_code
 from bankfeed.logs import get_logger
 from bankfeed.model import AccountId, Pull
 from bankfeed.reconcile import Verdict
@@ -29,7 +30,7 @@ from bankfeed.standing import Standing, is_answer, is_bank_well, is_outage, read
 from worker.backoff import delay_s
 from worker.commit import Finish, commit_failure, commit_finish, commit_pull
 from worker.context import Context
-from worker.institutions import find_refusal, learn, note_refusal
+from worker.institutions import OUT_OF_ORDER, find_refusal, learn, look_up, note_refusal
 from worker.lease import kept
 from worker.nightly import note_bank
 
@@ -42,21 +43,31 @@ class _Refused(Exception):
     """This deployment must not link the login; the end of its refresh is committed."""
 
 
+class _Ended(NamedTuple):
+    """How a refresh ended, as the log and the metrics call it; `doubtful_id` is an institution to look up after it."""
+
+    outcome: str
+    reason: str
+    doubtful_id: int | None = None
+
+
 async def take_refresh(context: Context) -> bool:
     """Claim the connection that is due the longest and refresh it; False where none was due."""
     lease = await _claim(context)
     if lease is None:
         return False
     began = monotonic()
-    outcome, reason = await _refresh_leased(context, lease)
-    metrics.REFRESH_SECONDS.labels(outcome).observe(monotonic() - began)
+    ended = await _refresh_leased(context, lease)
+    metrics.REFRESH_SECONDS.labels(ended.outcome).observe(monotonic() - began)
     get_logger().info(
         "connection.refreshed",
         connection_id=lease.connection_id,
-        outcome=outcome,
-        reason=reason,
+        outcome=ended.outcome,
+        reason=ended.reason,
         duration_ms=round((monotonic() - began) * 1000),
     )
+    if ended.doubtful_id is not None:
+        await look_up(context, ended.doubtful_id)
     return True
 
 
@@ -82,18 +93,19 @@ async def _claim_due(context: Context) -> Lease | None:
         )
 
 
-async def _refresh_leased(context: Context, lease: Lease) -> tuple[str, str]:
+async def _refresh_leased(context: Context, lease: Lease) -> _Ended:
     try:
         async with kept(context, lease):
             refresh = await _refresh(context, lease)
     except LeaseLost as error:
-        return "lost", str(error)
+        return _Ended("lost", str(error))
     except _Refused as error:
-        return "refused", str(error)
+        return _Ended("refused", str(error))
     except AggregatorError as error:
+        is_out = is_outage(error)
         await _note_failure(context, lease, error)
-        await note_bank(context, lease, is_well=False if is_outage(error) else None)
-        return "failed", str(error)[:500]
+        await note_bank(context, lease, is_well=False if is_out else None)
+        return _Ended("failed", str(error)[:500], lease.institution_id if is_out else None)
     except Unavailable:
         with suppress(Unavailable):  # where Postgres is away altogether, the lease's end brings the work back
             await _give_back(context, lease, delay_s=delay_s(1))
@@ -105,7 +117,9 @@ async def _refresh_leased(context: Context, lease: Lease) -> tuple[str, str]:
         await asyncio.shield(_give_back(context, lease, delay_s=0))
         raise
     await note_bank(context, refresh.lease, is_well=refresh.is_bank_well)
-    return ("failed", refresh.failures[0][:500]) if refresh.failures else ("done", "")
+    doubtful_id = refresh.lease.institution_id if refresh.is_bank_doubtful() else None
+    reasons = (*refresh.failures, *refresh.refusals)
+    return _Ended("failed", reasons[0][:500], doubtful_id) if reasons else _Ended("done", "", doubtful_id)
 
 
 async def _note_failure(context: Context, lease: Lease, error: AggregatorError) -> None:
@@ -124,7 +138,7 @@ async def _refresh(context: Context, lease: Lease) -> "_Refresh":
         target = await connection.get_refresh_target(conn, lease)
         states = await account.list_account_states(conn, lease.customer_id, lease.connection_id)
     if target.customer_ref is None:
-        raise AggregatorError("the client is not enrolled at the aggregator")
+        raise AggregatorError("the client is not enrolled at the aggregator", is_retryable=False)
     aggregator = context.connectors[lease.connector]
     refresh = _Refresh(
         context=context,
@@ -141,7 +155,12 @@ async def _refresh(context: Context, lease: Lease) -> "_Refresh":
 
 @dataclass(slots=True, kw_only=True)
 class _Refresh:
-    """One refresh under one lease, and what came of it so far. `is_bank_well` None: nothing of it says so."""
+    """One refresh under one lease, and what came of it so far.
+
+    `failures` are worth asking again soon; `refusals` will be the same then, as if the account had been listed with its code.
+    `codes` are what came instead of transactions, by the account's ref. `code` is how the login stands, as far as anything
+    told. `is_bank_well` None: nothing of it says so.
+    """
 
     context: Context
     lease: Lease
@@ -150,6 +169,9 @@ class _Refresh:
     states: tuple[AccountState, ...]
     aggregator: Aggregator
     failures: list[str] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
+    codes: dict[str, int] = field(default_factory=dict)
+    code: int | None = None
     is_all_applied: bool = True
     is_finished: bool = False
     is_bank_well: bool | None = None
@@ -165,7 +187,8 @@ class _Refresh:
 
     async def _take_answer(self, error: AggregatorError) -> None:
         """Take a code that came inside an error as if every account had it: all is kept, and the next cycle tries again."""
-        self.failures.append(str(error))
+        self.refusals.append(str(error))
+        self.code = error.code
         standing = standing_of(error.code)  # that there are no accounts it does not say
         finish = Finish(standing=standing, is_all_applied=False, has_accounts=True, is_refused=True)
         await commit_finish(self.context, self.lease, self.target, finish)
@@ -182,8 +205,18 @@ class _Refresh:
             await self._take(each, time_zone, beside=listed, finish=self._finish(listed, gone) if is_last else None)
         if not self.is_finished:
             await commit_finish(self.context, self.lease, self.target, self._finish(listed, gone))
+        self.code = self._read_standing(listed).status_code
         if not self.failures:
-            self._escalate(read_standing(listed).status_code)
+            self._escalate(self.code)
+
+    def is_bank_doubtful(self) -> bool:
+        """Tell whether the institution may stand otherwise than its row says.
+
+        It failed, or moved to a sign-in of its own, or came through although it is noted as out of order.
+        """
+        if self.is_bank_well is False or read_code(self.code).step is Step.CONSENT:
+            return True
+        return bool(self.is_bank_well) and self.target.institution_status in OUT_OF_ORDER
 
     def _escalate(self, code: int | None) -> None:
         """Tell whoever reads the log of a code that nobody explains, when it has come so often that it will not pass by itself."""
@@ -228,24 +261,41 @@ class _Refresh:
             get_logger().exception("account.broken", connection_id=self.lease.connection_id)
             self.failures.append(f"a bug; the log has it: {type(error).__name__}")
         else:
-            self.is_all_applied &= changes.verdict is Verdict.APPLIED
             if changes.verdict in (Verdict.APPLIED, Verdict.HELD):
+                self.is_all_applied &= changes.verdict is Verdict.APPLIED
                 self.is_finished = finish is not None
             else:
-                self.failures.append(changes.reason)
-                if not pull.is_complete:
-                    self.is_bank_well = False
+                self._note_not_taken(listed, changes.reason, pull.failed_by)
+
+    def _note_not_taken(self, listed: ListedAccount, reason: str, error: AggregatorError | None) -> None:
+        """Note why an account's transactions did not come. Only an outage says something of the bank."""
+        if error is not None and error.code:
+            self.codes[listed.account_ref] = error.code
+        if error is not None and is_answer(error):
+            self.refusals.append(reason)
+            return
+        self.failures.append(reason)
+        if error is not None and is_outage(error):
+            self.is_bank_well = False
+
+    def _read_standing(self, listed: Sequence[ListedAccount]) -> Standing:
+        """Say how the login stands; a code that came instead of transactions is as good as one in the list."""
+        return read_standing(
+            [replace(each, status_code=self.codes.get(each.account_ref, each.status_code)) for each in listed]
+        )
 
     def _finish(self, listed: Sequence[ListedAccount], gone: Sequence[AccountId]) -> Finish:
-        standing = read_standing(listed)
+        standing = self._read_standing(listed)
+        pullable = {each.account_ref for each in listed if not each.status_code}
         hinted = [state.id for state in self.states if state.is_delete_hinted and state.id not in gone]
         return Finish(
             standing=standing,
-            is_all_applied=self.is_all_applied,
+            is_all_applied=self.is_all_applied and not self.failures,
             has_accounts=bool(listed),
             gone=tuple(gone),
             unconfirmed=tuple(hinted),
             retry_s=delay_s(self.lease.failures + 1) if self.failures else None,
+            is_refused=bool(pullable) and pullable <= self.codes.keys(),
         )
 
     async def _ask_about_hinted(self, listed: Sequence[ListedAccount]) -> tuple[AccountId, ...]:
@@ -279,6 +329,7 @@ class _Refresh:
             await connection.lock_leased(conn, self.lease)
             await connection.update_institution(conn, self.lease, found.id)
         self.lease = replace(self.lease, institution_id=found.id, time_zone=found.time_zone)
+        self.target = replace(self.target, institution_status=found.status)
         return found.time_zone
 
     async def _pull(self, listed: ListedAccount, time_zone: str | None) -> Pull:

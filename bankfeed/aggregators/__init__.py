@@ -117,7 +117,7 @@ class Aggregator(Protocol):
         """List an account's transactions of a window, pending ones included, all pages.
 
         A listing that broke off is returned with `is_complete=False` and `error`, never raised, so that it can be kept
-        with its reason. `time_zone` is the institution's (IANA), UTC where None. `balance` and `attempted_at` of the
+        with its reason; `failed_by` is what would have been raised. `time_zone` is the institution's (IANA), UTC where None. `balance` and `attempted_at` of the
         pull come from `account`.
         """
 

@@ -174,6 +174,7 @@ class Finicity(FinicityLinking):
             rows=listing.rows,
             counted_rows=listing.found,
             error=listing.error,
+            failed_by=listing.failed_by,
             attempted_at=account.attempted_at,
             balance=account.balance,
             balance_on=account.balance_on,

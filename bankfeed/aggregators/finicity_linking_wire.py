@@ -6,9 +6,8 @@ or is refused. Errors tell sizes and kinds, never what was in an answer, which m
 
 import re
 from base64 import b64decode
-from collections.abc import Sequence, Sized
+from collections.abc import Sized
 from typing import Final
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -20,6 +19,7 @@ from bankfeed.aggregators.finicity_wire import (
     AccountStruct,
     Unreadable,
     clean,
+    is_link,
     read_account,
     read_moment,
 )
@@ -47,7 +47,6 @@ _PICTURES: Final = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")
 _SESSION: Final = re.compile(r"[!-~]{1,512}")
 _PATH_SESSION: Final = re.compile(r"[A-Za-z0-9_-]{1,512}")
 _UNPRINTED: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_NOT_IN_LINKS: Final = frozenset(" \"'<>\\`")
 _PENDING: Final = "pending"
 
 
@@ -186,20 +185,10 @@ def read_link(link: str, *schemes: str) -> str:
 
     Raises Unreadable.
     """
-    try:
-        parts = urlsplit(link)
-        is_whole = parts.scheme in schemes and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        raise _unusable_link(link, schemes) from None
-    is_plain = len(link) <= _MAX_LINK_CHARS and link.isascii() and link.isprintable() and not _NOT_IN_LINKS & set(link)
-    if not is_whole or not is_plain or "@" in parts.netloc:
-        raise _unusable_link(link, schemes)
+    if len(link) > _MAX_LINK_CHARS or not is_link(link, *schemes):
+        wanted = " or ".join(f"{scheme}://host/..." for scheme in schemes)
+        raise Unreadable(f"expected link to be like {wanted}, got {len(link):,} characters that are not")
     return link
-
-
-def _unusable_link(link: str, schemes: Sequence[str]) -> Unreadable:
-    wanted = " or ".join(f"{scheme}://host/..." for scheme in schemes)
-    return Unreadable(f"expected link to be like {wanted}, got {len(link):,} characters that are not")
 
 
 def _read_field(struct: FieldStruct) -> FormField:

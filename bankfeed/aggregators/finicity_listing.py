@@ -40,11 +40,16 @@ class Pages:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """The rows that could be read. `error` is None when they are all that there are, `found` what was counted."""
+    """The rows that could be read. `error` is None when they are all that there are, `found` what was counted.
+
+    `failed_by` is the refusal that the listing broke off with, None where there was none: what cannot be read, or does not
+    add up, is this account's own, and says nothing of its login.
+    """
 
     rows: tuple[Reported, ...]
     found: int | None
     error: str | None = None
+    failed_by: AggregatorError | None = None
     has_shifted: bool = False
 
 
@@ -63,7 +68,7 @@ async def _list_once(pages: Pages, reading: Reading) -> Listing:
         try:
             page = await pages.get(start)
         except AggregatorError as error:
-            return Listing(rows=tuple(rows), found=found, error=str(error))
+            return Listing(rows=tuple(rows), found=found, error=str(error), failed_by=error)
         if start > 1 and page.found != found:
             return Listing(rows=tuple(rows), found=page.found, error=_shifted(found, page.found), has_shifted=True)
         found = page.found

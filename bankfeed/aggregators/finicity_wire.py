@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
@@ -24,6 +25,8 @@ from bankfeed.money import parse_amount
 
 MAX_TEXT_CHARS: Final = 1_000
 MAX_WORD_CHARS: Final = 64
+MAX_URL_CHARS: Final = 2_048
+MAX_EMAIL_CHARS: Final = 254
 NO_DESCRIPTION: Final = "no description provided by institution"
 
 _STATES: Final = {
@@ -43,6 +46,7 @@ _ACCOUNT_CLASSES: Final = {
 }
 PRETEND_BANK: Final = re.compile(r"finbank\b", re.IGNORECASE)
 """How the names of Finicity's own pretend banks begin; nothing else in its list tells them from banks."""
+_NOT_IN_LINKS: Final = frozenset(" \"'<>\\`")
 # Line breaks and tabs part words; every other control character, NUL among them, cannot be stored or shown.
 _CONTROLS: Final = dict.fromkeys((*range(32), *range(127, 160))) | dict.fromkeys(map(ord, "\t\n\v\f\r\x85"), " ")
 
@@ -190,10 +194,10 @@ def read_institution(struct: InstitutionStruct) -> ListedInstitution:
     return ListedInstitution(
         ref=ref,
         name=name or ref,
-        url=clean(struct.url_home_app, MAX_TEXT_CHARS),
-        sign_in_url=clean(struct.url_logon_app, MAX_TEXT_CHARS),
+        url=find_url(struct.url_home_app),
+        sign_in_url=find_url(struct.url_logon_app),
         phone=clean(struct.phone, MAX_WORD_CHARS),
-        email=clean(struct.email, MAX_TEXT_CHARS),
+        email=clean(struct.email, MAX_EMAIL_CHARS),
         account_types=_read_account_types(struct.account_type_description),
         currency=clean(struct.currency, MAX_WORD_CHARS).upper(),
         time_zone=zone.key if isinstance(zone, ZoneInfo) else None,
@@ -279,6 +283,28 @@ def read_row(raw: msgspec.Raw, reading: Reading) -> Reported:
 def clean(text: str | None, limit: int) -> str:
     """Return a text from a bank without control characters and outer blanks, cut to a length; "" for None."""
     return (text or "").translate(_CONTROLS).strip()[:limit].rstrip()
+
+
+def find_url(text: str | None) -> str:
+    """Return a web address that a person may be sent to; "" for anything else, and for more than MAX_URL_CHARS.
+
+    >>> find_url(" https://bank.example/login "), find_url("javascript:alert(1)"), find_url("bank.example")
+    ('https://bank.example/login', '', '')
+    """
+    url = (text or "").strip()
+    return url if len(url) <= MAX_URL_CHARS and is_link(url, "https", "http") else ""
+
+
+def is_link(text: str, *schemes: str) -> bool:
+    """Tell whether a text is an address that a browser may be sent to: of one of these schemes, whole, without a user in it."""
+    if not (text.isascii() and text.isprintable()) or _NOT_IN_LINKS & set(text):
+        return False
+    try:
+        parts = urlsplit(text)
+        is_whole = parts.scheme in schemes and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        return False
+    return is_whole and "@" not in parts.netloc
 
 
 def read_id(value: int | str, field: str) -> str:

@@ -38,7 +38,8 @@ class RefreshTarget:
     """What a refresh needs to know of its connection.
 
     `customer_ref` is None where the client is not enrolled. `started_at` is Postgres' clock at the reading. `code_repeats` is
-    how many refreshes in a row ended with this `status_code`.
+    how many refreshes in a row ended with this `status_code`. `institution_status` is the aggregator's word of the
+    institution, None where that is unknown.
     """
 
     client_id: ClientId
@@ -52,6 +53,7 @@ class RefreshTarget:
     time_zone: str | None
     started_at: datetime
     code_repeats: int = 0
+    institution_status: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,7 +281,7 @@ async def get_refresh_target(conn: Connection, lease: Lease) -> RefreshTarget:
         SELECT c.client_id, c.source_id, c.aggregator_login_id AS login_ref,
                e.aggregator_customer_id AS customer_ref, c.state, c.status_code,
                c.repair_hinted_at IS NOT NULL AS is_repair_hinted, c.institution_id, i.time_zone,
-               clock_timestamp() AS started_at, c.code_repeats
+               clock_timestamp() AS started_at, c.code_repeats, i.status AS institution_status
         FROM connections c
         LEFT JOIN enrolments e
           ON e.customer_id = c.customer_id AND e.source_id = c.source_id AND e.client_id = c.client_id

@@ -54,8 +54,8 @@ async def upsert_institutions(conn: Connection, *, connector: str, listed: Seque
     """Note institutions as the aggregator lists them; return how many are new or changed. Safe to repeat.
 
     One that has not changed is not written. What puts its logins out of order, or in order again, or bids them sign in again,
-    is noted for those who have one there (institution_notice.py). The caller holds the lists' lock (`try_to_list`), or names
-    what no list has named yet.
+    is noted for those who have one there (institution_notice.py). The caller holds the lists' lock (`try_to_list`,
+    `lock_lists`), or names what no list has named yet.
     """
     by_ref = {each.ref: each for each in listed}
     rows = [by_ref[ref] for ref in sorted(by_ref)]
@@ -128,6 +128,11 @@ async def try_to_list(conn: Connection) -> bool:
     """Lock the lists of institutions until the transaction ends; False where another worker holds them."""
     is_ours: bool = await conn.fetchval("SELECT pg_try_advisory_xact_lock(hashtext('bankfeed institutions'))")
     return is_ours
+
+
+async def lock_lists(conn: Connection) -> None:
+    """Lock the lists of institutions until the transaction ends; wait for another worker's batch, which is short."""
+    await conn.execute("SELECT pg_advisory_xact_lock(hashtext('bankfeed institutions'))")
 
 
 async def mark_listed(conn: Connection, *, connector: str, refs: Sequence[str]) -> None:

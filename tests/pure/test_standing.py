@@ -3,7 +3,7 @@
 import pytest
 
 from bankfeed.aggregators import ListedAccount
-from bankfeed.errors import AggregatorError
+from bankfeed.errors import AggregatorError, BadAggregatorAnswer
 from bankfeed.standing import Standing, is_answer, is_bank_well, is_outage, read_standing
 
 
@@ -84,6 +84,11 @@ def test_accounts_say_how_their_bank_is(codes: list[int | None], expected: bool 
 def test_errors_are_the_banks_or_somebody_elses(code: int | None, *, is_retryable: bool, expected: bool) -> None:
     """No answer, and passing codes of theirs; never what a person has to mend, what is running, or what nobody explains."""
     assert expected is is_outage(AggregatorError("it failed", code=code, is_retryable=is_retryable))
+
+
+def test_an_answer_that_cannot_be_read_is_no_outage() -> None:
+    """It may be one login's, or one account's, and the others' are as ever."""
+    assert not is_outage(BadAggregatorAnswer("it is not as documented"))
 
 
 @pytest.mark.parametrize(

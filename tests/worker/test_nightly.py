@@ -12,9 +12,9 @@ from bankfeed.aggregators import Aggregator, ListedAccount
 from bankfeed.aggregators.finicity import Finicity
 from bankfeed.db import bank_account, bank_refresh
 from bankfeed.db.institution_health import BREAKER_FAILURES
-from bankfeed.errors import AggregatorError
+from bankfeed.errors import AggregatorError, BadAggregatorAnswer
 from bankfeed.health import ESCALATED_AFTER
-from bankfeed.model import ConnectionId, EventType
+from bankfeed.model import ConnectionId, EventType, Pull
 from tests.finbank import Link
 from tests.worker.conftest import Bench
 from worker.bank_refresh import take_bank_refresh
@@ -23,12 +23,13 @@ from worker.sweep import Sweeper
 
 
 class Troubled:
-    """The bank's connector; its lists of a login's accounts carry a code, or fail, as it is told."""
+    """The bank's connector; its lists of a login's accounts carry a code, or fail, and its pulls fail, as it is told."""
 
     def __init__(self, connector: Aggregator) -> None:
         self.connector = connector
         self.code: int | None = None
         self.error: AggregatorError | None = None
+        self.breaks_pulls_with: AggregatorError | str | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.connector, name)
@@ -38,6 +39,13 @@ class Troubled:
             raise self.error
         listed = await self.connector.list_login_accounts(customer_ref, login_ref)
         return listed if self.code is None else tuple(replace(each, status_code=self.code) for each in listed)
+
+    async def pull(self, *args: Any, **window: Any) -> Pull:
+        pulled = await self.connector.pull(*args, **window)
+        if (fault := self.breaks_pulls_with) is None:
+            return pulled
+        error = fault if isinstance(fault, AggregatorError) else None
+        return replace(pulled, is_complete=False, error=str(fault), failed_by=error)
 
 
 @pytest.fixture
@@ -110,7 +118,7 @@ async def test_failures_of_the_bank_pause_it(
     troubled.error = error
     with capture_logs() as lines:
         await refresh(bench, BREAKER_FAILURES)
-    assert ["institution.paused"] == [line["event"] for line in lines if line["event"].startswith("institution")]
+    assert 1 == sum(line["event"] == "institution.paused" for line in lines)
     await bench.superuser.execute("UPDATE connections SET due_at = now()")
     await bench.receive(EventType.TRANSACTIONS_REFRESHED, link.accounts["checking"])
     troubled.error = None
@@ -139,6 +147,7 @@ async def test_codes_of_accounts_count_where_they_are_the_banks(
         AggregatorError("HTTP 500 with code 103", code=103, is_retryable=False),
         AggregatorError("our credentials were refused", is_retryable=False),
         AggregatorError("HTTP 500 with code 424242", code=424242),
+        BadAggregatorAnswer("the answer is not as documented"),
     ],
     ids=str,
 )
@@ -149,6 +158,47 @@ async def test_what_is_not_the_banks_pauses_nothing(
     troubled.error = error
     await refresh(bench, BREAKER_FAILURES)
     assert 0 == await failures(bench)
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        ("row 3 cannot be read: expected amount", 0),
+        ("there are more than 500 pages", 0),
+        (BadAggregatorAnswer("the answer is longer than 67,108,864 bytes"), 0),
+        (AggregatorError("HTTP 400 with code 10005", is_retryable=False), 0),
+        (AggregatorError("HTTP 500 with code 424242", code=424242), 0),
+        (AggregatorError("HTTP 503 without a code"), BREAKER_FAILURES),
+        (AggregatorError("HTTP 500 with code 905", code=905), BREAKER_FAILURES),
+    ],
+    ids=str,
+)
+async def test_an_account_that_cannot_be_listed_counts_where_it_is_the_banks(
+    bench: Bench, link: Link, troubled: Troubled, fault: AggregatorError | str, expected: int
+) -> None:
+    """What is wrong with one account's list would else keep everybody at that bank waiting; an outage they all meet."""
+    troubled.breaks_pulls_with = fault
+    await refresh(bench, BREAKER_FAILURES)
+    assert expected == await failures(bench)
+    troubled.breaks_pulls_with = None
+    await refresh(bench, 1)
+    assert ("active", 0) == tuple(await bench.superuser.fetchrow("SELECT state::text, failures FROM connections"))
+
+
+async def test_a_client_without_an_enrolment_is_no_fault_of_the_bank(bench: Bench, link: Link) -> None:
+    """Whoever is not enrolled cannot be asked for; others at that bank can."""
+    await bench.superuser.execute("DELETE FROM enrolments")
+    await refresh(bench, BREAKER_FAILURES)
+    assert 0 == await failures(bench)
+
+
+async def test_an_account_that_failed_says_nothing_of_a_repair(bench: Bench, link: Link, troubled: Troubled) -> None:
+    """A login that needed a person needs one until its accounts have come through."""
+    troubled.code = 103
+    await refresh(bench, 1)
+    troubled.code, troubled.breaks_pulls_with = None, "row 3 cannot be read: expected amount"
+    await refresh(bench, 1)
+    assert ("needs_person", 1) == tuple(await bench.superuser.fetchrow("SELECT state::text, failures FROM connections"))
 
 
 async def test_an_unlisted_code_keeps_the_data_and_is_escalated_after_three(

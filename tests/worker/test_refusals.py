@@ -128,6 +128,72 @@ async def test_an_apis_own_code_says_nothing_of_the_login(bench: Bench, link: Li
     assert await bench.one("SELECT handled < requested FROM connections")
 
 
+def rows_of(link: Link, kind: str) -> str:
+    return f"accounts/{link.accounts[kind]}/transactions"
+
+
+@pytest.mark.parametrize(("code", "state"), [(103, "needs_person"), (948, "needs_person"), (NOBODY_LISTS, "waiting")])
+async def test_a_code_instead_of_one_accounts_transactions_is_the_logins(
+    bench: Bench, link: Link, code: int, state: str
+) -> None:
+    """As if the account had been listed with it: no row goes, its siblings are pulled, and nobody hammers the bank."""
+    before = await bench.rows(link.accounts["checking"])
+    pulls = await bench.one("SELECT count(*) FROM pulls WHERE outcome = 'applied'")
+    lines = await bench.one("SELECT count(*) FROM connection_history WHERE kind = 'broken'")
+    for repeats in (1, 2):
+        updated_at = await bench.one("SELECT last_refresh_at FROM connections")
+        await refuse(bench, link, status=500, code=code, at=rows_of(link, "checking"))
+        await refresh(bench)
+        assert (state, code, repeats, 0) == await standing(bench)
+        assert updated_at < await bench.one("SELECT last_refresh_at FROM connections")
+        assert await is_left_to_the_night(bench)
+    assert before == await bench.rows(link.accounts["checking"])
+    assert pulls + 4 == await bench.one("SELECT count(*) FROM pulls WHERE outcome = 'applied'")
+    assert 3 == await bench.one("SELECT count(*) FROM accounts WHERE state = 'open'")
+    broken = await bench.superuser.fetch("SELECT status_code FROM connection_history WHERE kind = 'broken' ORDER BY id")
+    assert [code] * (state == "needs_person") == [line["status_code"] for line in broken[lines:]]
+    await refresh(bench)
+    assert ("active", 0, 0, 0) == await standing(bench)
+
+
+async def test_an_account_that_is_closed_at_the_bank_does_not_speak_for_its_login(bench: Bench, link: Link) -> None:
+    """The others come through, and that is how the login stands."""
+    await refuse(bench, link, status=500, code=913, at=rows_of(link, "creditCard"))
+    await refresh(bench)
+    assert ("active", 0, 0, 0) == await standing(bench)
+    assert await is_left_to_the_night(bench)
+
+
+async def test_a_click_that_brings_no_account_has_failed(bench: Bench) -> None:
+    """Where each account's transactions are refused, nothing was updated."""
+    link = await bench.link("checking")
+    await bench.receive(EventType.ACCOUNT_ADDED, link.accounts["checking"])
+    await bench.work()
+    updated_at = await bench.one("SELECT last_refresh_at FROM connections")
+    async with bench.database.tenant(bench.tenant.customer_id) as conn:
+        connection_id = ConnectionId(await bench.one("SELECT id FROM connections"))
+        await bank_refresh.insert_bank_refresh(
+            conn, bench.tenant.customer_id, connection_id, kind="current", requested_by="user:1"
+        )
+    assert await take_bank_refresh(bench.context)
+    await refuse(bench, link, status=500, code=103, at=rows_of(link, "checking"))
+    await bench.work()
+    assert ("failed", 103) == tuple(
+        await bench.superuser.fetchrow("SELECT state::text, status_code FROM bank_refreshes")
+    )
+    assert updated_at == await bench.one("SELECT last_refresh_at FROM connections")
+
+
+async def test_an_outage_at_one_accounts_transactions_is_tried_again_soon(bench: Bench, link: Link) -> None:
+    """Its code is kept, and the work stays due."""
+    await refuse(bench, link, status=500, code=102, at=rows_of(link, "savings"))
+    await refresh(bench)
+    assert ("waiting", 102, 0, 1) == await standing(bench)
+    assert await bench.one("SELECT handled < requested AND due_at < now() + interval '1 minute' FROM connections")
+    await refresh(bench)
+    assert ("active", 0, 0, 0) == await standing(bench)
+
+
 async def test_a_code_while_the_institution_is_looked_up_says_nothing_of_the_login(bench: Bench) -> None:
     """Only what is asked of the login itself is about it."""
     link = await bench.link("checking")

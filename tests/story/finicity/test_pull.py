@@ -179,6 +179,7 @@ async def test_an_unreadable_row_makes_the_pull_incomplete(
     assert pulled.error.startswith("row 2 cannot be read: ")
     assert reason in pulled.error
     assert pulled.error.endswith(" (and 1 more)")
+    assert pulled.failed_by is None
 
 
 @pytest.mark.parametrize("state", ["active", "pending", "shadow"])
@@ -272,24 +273,27 @@ async def test_a_count_that_keeps_changing_is_incomplete(server: Server, finicit
 
 
 @pytest.mark.parametrize(
-    ("broken", "reason"),
+    ("broken", "reason", "code"),
     [
-        (fault(500, 103, "Wrong password"), "HTTP 500 with code 103"),
-        (fault(429, "977"), "HTTP 429 with code 977"),
-        (says("down", 503), "HTTP 503 without a code"),
-        (says({"found": 6, "transactions": "none"}), "not as documented"),
-        (says(b'{"found": 6, "transactions": [{'), "not as documented"),
-        (fault(404, 38003), "HTTP 404 with code 38003"),
+        (fault(500, 103, "Wrong password"), "HTTP 500 with code 103", 103),
+        (fault(500, 424242), "HTTP 500 with code 424242", 424242),
+        (fault(429, "977"), "HTTP 429 with code 977", 977),
+        (says("down", 503), "HTTP 503 without a code", None),
+        (says({"found": 6, "transactions": "none"}), "not as documented", None),
+        (says(b'{"found": 6, "transactions": [{'), "not as documented", None),
+        (fault(404, 38003), "HTTP 404 with code 38003", None),
     ],
 )
 async def test_a_failing_page_makes_the_pull_incomplete(
-    server: Server, finicity: Finicity, broken: Handler, reason: str
+    server: Server, finicity: Finicity, broken: Handler, reason: str, code: int | None
 ) -> None:
-    """A listing that breaks off keeps what it has and says why; it does not raise."""
+    """A listing that breaks off keeps what it has and says why, with the login's code where one came; it does not raise."""
     server.on(ROWS, page(*rows(1, 3), found=6), broken)
     pulled = await pull(finicity)
     assert (pulled.is_complete, len(pulled.rows), pulled.counted_rows) == (False, 3, 6)
     assert reason in (pulled.error or "")
+    assert pulled.failed_by is not None
+    assert code == pulled.failed_by.code
 
 
 async def test_pages_have_an_end(server: Server, config: FinicityConfig) -> None:
@@ -298,6 +302,7 @@ async def test_pages_have_an_end(server: Server, config: FinicityConfig) -> None
     connector = Finicity(replace(config, max_pages=5))
     pulled = await pull(connector)
     assert (pulled.is_complete, pulled.error) == (False, "there are more than 5 pages")
+    assert pulled.failed_by is None
     assert len(starts(server)) == 5
     await connector.close()
 
