@@ -53,6 +53,7 @@ def pytest_runtest_teardown() -> Generator[None, object, object]:
 class Urls:
     """One database, as each role."""
 
+    name: str
     superuser: str
     owner: str
     app: str
@@ -123,11 +124,11 @@ async def _drop_far_weeks(owner: asyncpg.Connection) -> None:
 
 
 @pytest.fixture(scope="session")
-def databases(postgres: LocalPostgres, template: str) -> Iterator[Databases]:
+async def databases(postgres: LocalPostgres, template: str) -> AsyncIterator[Databases]:
     """The databases that this test process has made."""
     made = Databases(postgres, template)
     yield made
-    made.close()
+    await made.close()
 
 
 @pytest.fixture
@@ -135,6 +136,7 @@ async def urls(postgres: LocalPostgres, databases: Databases) -> AsyncIterator[U
     """A database with the schema and nothing in it."""
     name = await databases.take()
     yield Urls(
+        name=name,
         superuser=postgres.url(database=name),
         owner=postgres.url("bankfeed_owner", name, PASSWORD),
         app=postgres.url("bankfeed_app", name, PASSWORD),
@@ -150,27 +152,21 @@ def settings(urls: Urls) -> Settings:
 
 
 @pytest.fixture
-async def database(settings: Settings) -> AsyncIterator[Database]:
-    """The two pools of that database."""
-    connected = await Database.connect(settings)
-    yield connected
-    await connected.close()
+async def database(settings: Settings, urls: Urls, databases: Databases) -> Database:
+    """The two pools of that database; tests share them one after the other."""
+    return await databases.made[urls.name].open(settings)
 
 
 @pytest.fixture
-async def owner(urls: Urls) -> AsyncIterator[asyncpg.Connection]:
+async def owner(urls: Urls, databases: Databases) -> asyncpg.Connection:
     """A connection of the owner, who loads the schema and makes sources."""
-    conn = await asyncpg.connect(urls.owner)
-    yield conn
-    await conn.close()
+    return await databases.made[urls.name].connect(urls.owner)
 
 
 @pytest.fixture
-async def superuser(urls: Urls) -> AsyncIterator[asyncpg.Connection]:
+async def superuser(urls: Urls, databases: Databases) -> asyncpg.Connection:
     """A connection that sees everything, to look at what the product did."""
-    conn = await asyncpg.connect(urls.superuser)
-    yield conn
-    await conn.close()
+    return await databases.made[urls.name].connect(urls.superuser)
 
 
 @pytest.fixture

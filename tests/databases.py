@@ -3,21 +3,17 @@
 A copy costs half a second, emptying some milliseconds. One whose schema a test changed is dropped instead. For tests only.
 """
 
-import asyncio
-import threading
-from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
 from uuid import uuid4
 
 import asyncpg
 
+from bankfeed.db import Database
 from bankfeed.local import LocalPostgres
-
-T = TypeVar("T")
+from bankfeed.settings import Settings
 
 END_OTHERS = """
-SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid() AND pid <> ALL ($2::int[])
 """
 
 LIST_TABLES = """
@@ -58,33 +54,55 @@ SELECT md5(string_agg(part, ',' ORDER BY part)) FROM (
 """
 
 
-class Caretaker:
-    """Runs what keeps the databases in a loop of its own, so that its connections outlive the loops of the tests."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="caretaker", daemon=True)
-        self._thread.start()
-
-    async def do(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run it there, and wait for it here."""
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
-
-    def close(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run the last thing, and end."""
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
-
-
 @dataclass(slots=True)
-class Database:
-    """A copy, with the connection that empties it, the shape in which it was made, and what looks which tables are used."""
+class Made:
+    """A copy, as it is kept between tests: its shape, what looks which tables are used, and connections that tests share."""
 
     conn: asyncpg.Connection
     shape: str
     find_used: str
+    conns: dict[str, asyncpg.Connection] = field(default_factory=dict)
+    pools: Database | None = None
+
+    async def connect(self, url: str) -> asyncpg.Connection:
+        """Return the connection of this URL: connecting anew for each test would cost more than most tests do."""
+        conn = self.conns.get(url)
+        if conn is None or conn.is_closed():
+            conn = self.conns[url] = await asyncpg.connect(url)
+        return conn
+
+    async def open(self, settings: Settings) -> Database:
+        """Return the pools of this database."""
+        if self.pools is None:
+            self.pools = await Database.connect(settings)
+        return self.pools
+
+    async def rest(self) -> list[int]:
+        """Leave what is kept as a test finds it; close what a test has left otherwise. Return who serves what is kept."""
+        for url, conn in list(self.conns.items()):
+            if conn.is_closed() or conn.is_in_transaction():
+                conn.terminate()
+                del self.conns[url]
+            else:
+                await conn.reset()
+        pools = () if self.pools is None else (self.pools.app_pool, self.pools.queue_pool)
+        if any(pool.get_idle_size() < pool.get_size() for pool in pools):  # something of the test goes on
+            await self.drop_pools()
+            pools = ()
+        held = [holder._con for pool in pools for holder in pool._holders if holder._con]
+        return [conn.get_server_pid() for conn in (*held, *self.conns.values()) if not conn.is_closed()]
+
+    async def drop_pools(self) -> None:
+        """Close the pools."""
+        if self.pools is not None:
+            self.pools.terminate()
+            self.pools = None
+
+    async def close(self) -> None:
+        """Close everything."""
+        await self.drop_pools()
+        for conn in (self.conn, *self.conns.values()):
+            conn.terminate()
 
 
 @dataclass(slots=True)
@@ -94,21 +112,29 @@ class Databases:
     postgres: LocalPostgres
     template: str
     waiting: list[str] = field(default_factory=list)
-    made: dict[str, Database] = field(default_factory=dict)
-    caretaker: Caretaker = field(default_factory=Caretaker)
+    made: dict[str, Made] = field(default_factory=dict)
 
     async def take(self) -> str:
         """Return the name of an empty database with the schema."""
-        return self.waiting.pop() if self.waiting else await self.caretaker.do(self._make())
+        return self.waiting.pop() if self.waiting else await self._make()
 
     async def give_back(self, name: str) -> None:
-        """Empty a database for the next test, or drop it."""
-        if await self.caretaker.do(self._empty(name)):
+        """Empty a database for the next test, or drop it where its schema is another one now."""
+        made = self.made[name]
+        await made.conn.fetch(END_OTHERS, name, await made.rest())
+        if await _read_shape(made.conn) == made.shape:
+            used = await made.conn.fetchval(made.find_used)
+            deletes = "".join(f"DELETE FROM {table};" for table in used)  # noqa: S608 - names from the catalogue
+            await made.conn.execute(f"BEGIN; SET LOCAL session_replication_role = replica; {deletes} {RESTART}; COMMIT")
             self.waiting.append(name)
+            return
+        await self.made.pop(name).close()
+        await self._ask_server(f"DROP DATABASE {name} WITH (FORCE)")
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Leave all of them."""
-        self.caretaker.close(self._leave())
+        for made in self.made.values():
+            await made.close()
 
     async def _make(self) -> str:
         name = f"test_{uuid4().hex[:12]}"
@@ -118,30 +144,13 @@ class Databases:
         conn = await asyncpg.connect(self.postgres.url(database=name))
         tables = [row["name"] for row in await conn.fetch(LIST_TABLES)]
         used = ", ".join(f"CASE WHEN EXISTS (SELECT FROM {table}) THEN '{table}' END" for table in tables)
-        self.made[name] = Database(conn, await _read_shape(conn), f"SELECT array_remove(ARRAY[{used}], NULL)")
+        self.made[name] = Made(conn, await _read_shape(conn), f"SELECT array_remove(ARRAY[{used}], NULL)")
         return name
-
-    async def _empty(self, name: str) -> bool:
-        """Empty a database; drop it where its schema is another one now."""
-        made = self.made[name]
-        await made.conn.fetch(END_OTHERS, name)
-        if await _read_shape(made.conn) != made.shape:
-            await self.made.pop(name).conn.close()
-            await self._ask_server(f"DROP DATABASE {name} WITH (FORCE)")
-            return False
-        used = await made.conn.fetchval(made.find_used)
-        deletes = "".join(f"DELETE FROM {table};" for table in used)  # noqa: S608 - names from the catalogue
-        await made.conn.execute(f"BEGIN; SET LOCAL session_replication_role = replica; {deletes} {RESTART}; COMMIT")
-        return True
 
     async def _ask_server(self, statement: str) -> None:
         conn = await asyncpg.connect(self.postgres.url())
         await conn.execute(statement)
         await conn.close()
-
-    async def _leave(self) -> None:
-        for made in self.made.values():
-            await made.conn.close(timeout=5)
 
 
 async def _read_shape(conn: asyncpg.Connection) -> str:

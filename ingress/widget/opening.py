@@ -51,12 +51,12 @@ async def open_widget(
         found = await widget.list_logins(conn, customer_id, connection_id=wanted.connection_id)
         if not found:
             raise NotFound(f"there is no open bank account {wanted.connection_id}")
-        if found[0].institution_id is None:
-            raise ActRefused("the first update of the bank account is not done yet; its bank is not known before that")
         client_id = found[0].client_id
     assert client_id is not None
     if (await get_client(conn, customer_id, client_id)).locked_at is not None:
         raise ActRefused(f"the client {client_id} is locked; unlock it first")
+    if wanted.connection_id is not None and found[0].institution_id is None:
+        raise ActRefused("the first update of the bank account is not done yet; its bank is not known before that")
     if wanted.redirect_uri and wanted.redirect_uri not in await list_redirect_uris(conn, customer_id):
         raise BadRequest(
             "expected one of the firm's redirect URIs, see PUT /customer/redirect-uris", field="redirectUri"

@@ -114,7 +114,7 @@ async def test_old_weeks_are_dropped(
     """A week goes when all of it is older than the days asked for; the inbox and the outbox have their own."""
     for weeks in (-3, -4, -8):
         await make_week(owner, weeks)
-    assert [name_of("inbox", weeks) for weeks in (-8, -4)] == await drop(database, inbox_days=20, outbox_days=400)
+    assert [name_of("inbox", weeks) for weeks in (-8, -4)] == await drop(database, inbox_days=21, outbox_days=400)
     assert sorted(name_of(parent, -8) for parent in OUTBOX) == await drop(database, inbox_days=400, outbox_days=30)
     assert await list_partitions(superuser) >= {name_of(parent, -3) for parent in PARENTS}
 

@@ -140,7 +140,7 @@ async def test_the_tenant_ends_with_its_transaction(database: Database, superuse
     """set_config(..., true) leaves '' behind on the same backend, after a commit and after a rollback."""
     await insert_rows(superuser)
     async with database.app_pool.acquire() as conn:
-        assert await conn.fetchval("SELECT current_setting('app.customer_id', true)") is None
+        assert not await conn.fetchval("SELECT current_setting('app.customer_id', true)")
         for ends_well in (True, False):
             transaction = conn.transaction()
             await transaction.start()

@@ -35,7 +35,8 @@ class Things:
 @pytest.fixture
 async def things(visitor: Visitor) -> Things:
     """A broken bank account with an open case."""
-    bank_account = await visitor.add_connection(state="needs_person", status_code=108)
+    bank = await visitor.insert("institutions", connector="finicity", aggregator_id="1", name="Prairie Credit Union")
+    bank_account = await visitor.add_connection(state="needs_person", status_code=108, institution_id=bank)
     case_id = await visitor.open_case(bank_account)
     action_id = await visitor.superuser.fetchval("SELECT min(id) FROM case_actions")
     return Things(client=visitor.tenant.client_id, bank_account=bank_account, case=case_id, action=action_id)

@@ -386,7 +386,7 @@ async def test_a_history_that_was_held_is_listed_again(bench: Bench, link: Link)
     """Where the pull of the history is not applied, the next one lists all of it again."""
     await click(bench, "historic")
     assert await take_bank_refresh(bench.context)
-    await bench.finbank.control("POST", "faults", failTimes=1, failStatus=503, failPath="transactions")
+    await bench.finbank.control("POST", "faults", failTimes=1, failStatus=503, failCode=325, failPath="transactions")
     await bench.work()
     assert "failed" == await bench.one("SELECT outcome::text FROM pulls ORDER BY id DESC LIMIT 1")
     await make_due(bench)

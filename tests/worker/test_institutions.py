@@ -304,7 +304,9 @@ async def test_an_institution_that_cannot_be_asked_leaves_the_event(bench: Bench
     """Where the aggregator does not say which bank it is, nothing is linked yet, and the event waits."""
     link = await bench.link("checking")
     await bench.receive(EventType.ACCOUNT_ADDED, link.accounts["checking"])
-    await bench.finbank.control("POST", "faults", failTimes=1, failStatus=503, failPath="/institution/v2/")
+    await bench.finbank.control(
+        "POST", "faults", failTimes=1, failStatus=503, failCode=325, failPath="/institution/v2/"
+    )
     await take_inbox(bench.context)
     await take_inbox(bench.context)
     assert 0 == await bench.one("SELECT count(*) FROM connections")

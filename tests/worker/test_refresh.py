@@ -150,7 +150,9 @@ async def test_the_same_list_again_writes_no_row(bench: Bench) -> None:
 async def test_an_aggregator_that_is_away_is_asked_later(bench: Bench) -> None:
     """A refresh that fails stays due after a growing delay; the rows stay as they are."""
     account_id = await linked(bench)
-    await bench.finbank.control("POST", "faults", failTimes=2, failStatus=503, failPath="institutionLogins")
+    await bench.finbank.control(
+        "POST", "faults", failTimes=2, failStatus=503, failCode=325, failPath="institutionLogins"
+    )
     for failures, delay_s in ((1, 15), (2, 30)):
         await bench.receive(EventType.TRANSACTIONS_REFRESHED, account_id)
         await bench.superuser.execute("UPDATE connections SET due_at = now()")

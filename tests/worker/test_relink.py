@@ -88,7 +88,7 @@ async def test_a_first_pull_that_failed_is_no_obstacle(bench: Bench) -> None:
     before = await bench.visible(first.accounts["checking"])
     await leave(bench, first)
     second = await bench.link("checking")
-    await bench.finbank.control("POST", "faults", failTimes=9, failStatus=503, failPath="transactions")
+    await bench.finbank.control("POST", "faults", failTimes=9, failStatus=503, failCode=325, failPath="transactions")
     await bench.receive(EventType.ACCOUNT_ADDED, second.accounts["checking"])
     await bench.work()
     assert ["closed", "open"] == [account["state"] for account in await find_accounts(bench)]

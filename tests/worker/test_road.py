@@ -119,7 +119,7 @@ async def test_a_failed_page_removes_nothing_and_is_tried_again(bench: Bench) ->
     await bench.receive(EventType.ACCOUNT_ADDED, account_id)
     await bench.work()
     before = await bench.rows(account_id)
-    await bench.finbank.control("POST", "faults", failTimes=1, failStatus=500, failPath="transactions")
+    await bench.finbank.control("POST", "faults", failTimes=1, failStatus=500, failCode=325, failPath="transactions")
     await bench.finbank.pass_nights(2)
     await bench.receive(EventType.TRANSACTIONS_REFRESHED, account_id)
     await bench.work()

@@ -119,6 +119,7 @@ async def widgets(sent: Sent, api: Person, superuser: asyncpg.Connection) -> Non
     await sent.send("replaceRedirectUris")
     await sent.send("openAddWidget", username=client)
     await sent.send("openAddLiteWidget")
+    await superuser.execute("UPDATE connections SET institution_id = $1", sent.ids[3])
     await sent.send("openFixWidget")
 
 
