@@ -155,7 +155,9 @@ class Bankfeed:
         body = {"clientId": client_id, **more}
         if institution_id is None:
             return str((await self.ask("POST", "/widgets/add", body=body))["widgetUrl"])
-        return str((await self.ask("POST", "/widgets/add-lite", body=body | {"institutionId": institution_id}))["widgetUrl"])
+        return str(
+            (await self.ask("POST", "/widgets/add-lite", body=body | {"institutionId": institution_id}))["widgetUrl"]
+        )
 
     async def fix_widget(self, bank_account_id: int, **more: Any) -> str:
         """Return the address of a widget that repairs a login."""

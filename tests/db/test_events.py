@@ -84,15 +84,10 @@ async def test_an_endpoint_gets_the_types_that_it_asks_for(ground: Ground, super
         DELETED: {usual, every},
         EventType.CONNECTION_BROKEN: {picky, every},
         EventType.CONNECTION_REPAIRED: {every},
-        **dict.fromkeys(
-            (
-                EventType.ENDPOINT_DISABLED,
-                EventType.INSTITUTION_NOTICE,
-                EventType.WIDGET_ENDED,
-                EventType.CASE_CHANGED,
-            ),
-            {every},
-        ),
+        EventType.ENDPOINT_DISABLED: {every},
+        EventType.INSTITUTION_NOTICE: {every},
+        EventType.WIDGET_ENDED: {every},
+        EventType.CASE_CHANGED: {every},
     }
     for event_type in EventType:
         assert len(wanted[event_type]) == await emit(ground, made(ground, event_type))

@@ -261,10 +261,13 @@ async def test_closing_the_pools_is_bounded(
 ) -> None:
     """A connection in use holds up the end of its pool for a moment only; it is dropped."""
     monkeypatch.setattr(database, "CLOSE_S", 0.05)
+    count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'bankfeed queue'"
+    before = await superuser.fetchval(count)
     pools = await Database.connect(settings)
     await pools.queue_pool.acquire()
     began = monotonic()
     await pools.close()
     assert monotonic() - began < 5
-    while await superuser.fetchval("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'bankfeed queue'"):
-        await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        while await superuser.fetchval(count) > before:
+            await asyncio.sleep(0)
