@@ -71,10 +71,13 @@ class Ingress:
             self.app, host=self.settings.host, port=self.settings.port, port_setting="BANKFEED_PORT"
         )
 
-    async def open(self) -> None:
-        """Wait for Postgres, then begin to accept. Raises SettingsError where its role or schema cannot be used."""
-        database = await connect_with_patience(self.settings)
-        self._database = database
+    async def open(self, database: Database | None = None) -> None:
+        """Wait for Postgres, then begin to accept. Raises SettingsError where its role or schema cannot be used.
+
+        `database` is one that is open already; it stays its owner's to close.
+        """
+        if database is None:
+            database = self._database = await connect_with_patience(self.settings)
         redis_url = self.settings.redis_url.reveal()
         self._waker = Waker(open_redis(redis_url) if redis_url else None)
         self._intake = Intake(database, self._waker, most_waiting=self.settings.waiting_events)

@@ -41,12 +41,12 @@ LEDGERSYNC = f"/webhooks/ledgersync/{PATH_SECRET}"
 
 
 @pytest.fixture
-async def door(settings: Settings, owner: asyncpg.Connection) -> AsyncIterator[Door]:
+async def door(settings: Settings, owner: asyncpg.Connection, database: Database) -> AsyncIterator[Door]:
     """Ingress with both of the platform's sources, accepting."""
     await make_sources(owner)
     ingress = Ingress(replace(settings, port=free_port(), body_s=1))
     await ingress.listen()
-    await ingress.open()
+    await ingress.open(database)
     async with aiohttp.ClientSession(f"http://127.0.0.1:{ingress.settings.port}") as session:
         yield Door(session, ingress)
     await ingress.close()

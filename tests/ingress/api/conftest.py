@@ -111,7 +111,7 @@ def changed_settings() -> dict[str, Any]:
 
 @pytest.fixture
 async def api_ingress(
-    settings: Settings, changed_settings: dict[str, Any], owner: asyncpg.Connection
+    settings: Settings, changed_settings: dict[str, Any], owner: asyncpg.Connection, database: Database
 ) -> AsyncIterator[tuple[Ingress, Sources]]:
     """A real ingress with both of the platform's sources, answering."""
     sources = await make_sources(owner)
@@ -119,7 +119,7 @@ async def api_ingress(
         replace(settings, **{"port": free_port(), "body_s": 1, "calls_per_minute": 100_000} | changed_settings)
     )
     await ingress.listen()
-    await ingress.open()
+    await ingress.open(None if changed_settings else database)
     yield ingress, sources
     await ingress.close()
 

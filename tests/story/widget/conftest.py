@@ -230,7 +230,7 @@ async def desk(
     await Listing(context).run()
     ingress = Ingress(settings)
     await ingress.listen()
-    await ingress.open()
+    await ingress.open(database)
     await superuser.execute("SELECT setval('customers_id_seq', $1)", next(_firsts))  # Finbank keeps whom it has met
     jar = aiohttp.CookieJar(unsafe=True)  # of addresses without a name too
     async with aiohttp.ClientSession(f"http://127.0.0.1:{settings.port}", cookie_jar=jar) as http:
