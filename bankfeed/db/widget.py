@@ -10,7 +10,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from bankfeed.db.database import Connection
-from bankfeed.model import ClientId, ConnectionId, CustomerId, EndpointId, SourceId
+from bankfeed.model import ClientId, ConnectionId, CustomerId, EndpointId
 
 
 class WidgetKind(StrEnum):
@@ -118,28 +118,6 @@ class Place:
     institution_id: int | None = None
     connection_id: ConnectionId | None = None
     outcome: Outcome | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Login:
-    """A client's open connection, as the widget needs it. `accounts` are (last digits, type) of those that are open.
-
-    `is_fresh`: its first update is not done, so there may be more of them.
-    """
-
-    connection_id: ConnectionId
-    client_id: ClientId
-    source_id: SourceId
-    connector: str
-    login_ref: str
-    customer_ref: str | None
-    institution_id: int | None
-    state: str
-    status_code: int | None
-    code_repeats: int
-    name: str
-    accounts: tuple[tuple[str, str], ...]
-    is_fresh: bool
 
 
 async def insert_session(conn: Connection, customer_id: CustomerId, new: NewSession) -> tuple[UUID, datetime, datetime]:
@@ -261,48 +239,32 @@ async def begin_work(
     return bool(begun)
 
 
-async def end_work(conn: Connection, customer_id: CustomerId, session_id: UUID, place: Place, *, token: UUID) -> bool:
+async def end_work(conn: Connection, session: WidgetSession, place: Place, *, token: UUID) -> bool:
     """Let a session go on where a call has led; False where it is held by another one now, or has ended."""
-    ended = await conn.fetchval(
-        """
-        UPDATE widget_sessions SET work_token = NULL, work_until = NULL, step = $4, visit = $5,
-            visit_until = CASE WHEN $5 <> '' THEN least(now() + make_interval(secs => $6), expires_at) END,
-            status_code = $7, message = $8, institution_id = coalesce($9, institution_id),
-            connection_id = coalesce($10, connection_id), version = version + 1, seen_at = now(),
-            ended_at = CASE WHEN $11 <> '' THEN now() END, outcome = $11
-        WHERE customer_id = $1 AND id = $2 AND work_token = $3 AND ended_at IS NULL
-        RETURNING true
-        """,
-        customer_id,
-        session_id,
-        token,
-        place.step,
-        place.visit,
-        place.visit_s,
-        place.status_code,
-        place.message,
-        place.institution_id,
-        place.connection_id,
-        place.outcome or "",
-    )
-    return bool(ended)
+    return await _put(conn, session, place, token=token)
 
 
 async def move(conn: Connection, session: WidgetSession, place: Place) -> bool:
     """Let a session go on from how it was shown, without a call; False where it moved on meanwhile. A call under way loses it."""
-    moved = await conn.fetchval(
+    return await _put(conn, session, place, version=session.version)
+
+
+async def _put(
+    conn: Connection, session: WidgetSession, place: Place, *, token: UUID | None = None, version: int | None = None
+) -> bool:
+    """Put a session at a place, where the token that holds it, or its version, is the one given."""
+    is_put = await conn.fetchval(
         """
-        UPDATE widget_sessions SET work_token = NULL, work_until = NULL, step = $4, visit = $5,
-            visit_until = CASE WHEN $5 <> '' THEN least(now() + make_interval(secs => $6), expires_at) END,
-            status_code = $7, message = $8, institution_id = coalesce($9, institution_id),
-            connection_id = coalesce($10, connection_id), version = version + 1, seen_at = now(),
-            ended_at = CASE WHEN $11 <> '' THEN now() END, outcome = $11
-        WHERE customer_id = $1 AND id = $2 AND version = $3 AND ended_at IS NULL
+        UPDATE widget_sessions SET work_token = NULL, work_until = NULL, step = $3, visit = $4,
+            visit_until = CASE WHEN $4 <> '' THEN least(now() + make_interval(secs => $5), expires_at) END,
+            status_code = $6, message = $7, institution_id = coalesce($8, institution_id),
+            connection_id = coalesce($9, connection_id), version = version + 1, seen_at = now(),
+            ended_at = CASE WHEN $10 <> '' THEN now() END, outcome = $10
+        WHERE customer_id = $1 AND id = $2 AND ended_at IS NULL AND (work_token = $11 OR version = $12)
         RETURNING true
         """,
         session.customer_id,
         session.id,
-        session.version,
         place.step,
         place.visit,
         place.visit_s,
@@ -311,8 +273,10 @@ async def move(conn: Connection, session: WidgetSession, place: Place) -> bool:
         place.institution_id,
         place.connection_id,
         place.outcome or "",
+        token,
+        version,
     )
-    return bool(moved)
+    return bool(is_put)
 
 
 async def list_left(conn: Connection, *, idle_s: int, limit: int) -> tuple[tuple[CustomerId, UUID], ...]:
@@ -407,65 +371,6 @@ async def delete_old_sessions(conn: Connection, *, days: int, limit: int) -> int
     return count
 
 
-async def list_logins(
-    conn: Connection,
-    customer_id: CustomerId,
-    *,
-    client_id: ClientId | None = None,
-    institution_id: int | None = None,
-    connection_id: ConnectionId | None = None,
-    and_unknown: bool = False,
-) -> tuple[Login, ...]:
-    """List the open connections of a client at an institution, or one by its id.
-
-    `and_unknown`: also the client's whose institution is not known yet, because their first update is not done.
-    """
-    rows = await conn.fetch(
-        """
-        SELECT c.id AS connection_id, c.client_id, c.source_id, i.connector, c.aggregator_login_id AS login_ref,
-               e.aggregator_customer_id AS customer_ref, c.institution_id, c.state::text, c.status_code, c.code_repeats,
-               coalesce(nullif(c.name, ''), i.name, '') AS name, c.handled = 0 AS is_fresh,
-               ARRAY(SELECT a.number_display || '/' || a.type FROM accounts a
-                     WHERE a.customer_id = $1 AND a.connection_id = c.id AND a.state = 'open' ORDER BY a.id) AS accounts
-        FROM connections c
-        JOIN clients cl ON cl.customer_id = c.customer_id AND cl.id = c.client_id AND cl.deleted_at IS NULL
-        LEFT JOIN institutions i ON i.id = c.institution_id
-        LEFT JOIN enrolments e ON e.customer_id = c.customer_id AND e.source_id = c.source_id AND e.client_id = c.client_id
-        WHERE c.customer_id = $1 AND c.state <> 'closed'
-          AND (c.id = $4 OR (c.client_id = $2 AND (c.institution_id = $3 OR ($5 AND c.institution_id IS NULL))))
-        ORDER BY c.id
-        """,
-        customer_id,
-        client_id,
-        institution_id,
-        connection_id,
-        and_unknown,
-    )
-    return tuple(_read_login(dict(row)) for row in rows)
-
-
-def _read_login(row: dict[str, object]) -> Login:
-    accounts = row.pop("accounts")
-    assert isinstance(accounts, list)
-    keys = tuple((number, kind) for number, _, kind in (each.rpartition("/") for each in accounts))
-    return Login(accounts=keys, **row)  # type: ignore[arg-type]
-
-
-async def list_login_refs(
-    conn: Connection, customer_id: CustomerId, client_id: ClientId, source_id: SourceId | None
-) -> set[str]:
-    """List the aggregator's ids of every login that a client has or had."""
-    rows = await conn.fetch(
-        """
-        SELECT aggregator_login_id FROM connections WHERE customer_id = $1 AND client_id = $2 AND source_id = $3
-        """,
-        customer_id,
-        client_id,
-        source_id,
-    )
-    return {row["aggregator_login_id"] for row in rows}
-
-
 async def count_tries(conn: Connection, session: WidgetSession) -> int:
     """Count the tries of the last hour at this session's institution for its client, whichever session they were of.
 
@@ -493,61 +398,3 @@ async def mark_unopened(conn: Connection, customer_id: CustomerId, session_id: U
         customer_id,
         session_id,
     )
-
-
-async def ask_refresh(
-    conn: Connection,
-    customer_id: CustomerId,
-    connection_id: ConnectionId,
-    *,
-    institution_id: int | None = None,
-    is_repair: bool = False,
-) -> None:
-    """Ask for one more refresh of a connection that somebody waits for; note its institution where that is not known yet.
-
-    `is_repair`: a person mended it just now, and a successful pull will tell (see connection.hint_repaired).
-    """
-    await conn.execute(
-        """
-        UPDATE connections SET requested = requested + 1, due_at = CASE WHEN lease_token IS NULL THEN now() ELSE due_at END,
-            institution_id = coalesce(institution_id, $3),
-            repair_hinted_at = CASE WHEN $4 THEN clock_timestamp() ELSE repair_hinted_at END
-        WHERE customer_id = $1 AND id = $2 AND state <> 'closed'
-        """,
-        customer_id,
-        connection_id,
-        institution_id,
-        is_repair,
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrived:
-    """How far the first update of a connection is."""
-
-    is_updated: bool
-    accounts: int
-    transactions: int
-
-
-async def get_arrived(conn: Connection, customer_id: CustomerId, connection_id: ConnectionId) -> Arrived:
-    """Return what has come in of a connection, for who waits for it."""
-    row = await conn.fetchrow(
-        """
-        SELECT coalesce(bool_or(c.handled >= c.requested), true) AS is_updated, count(DISTINCT a.id)::int AS accounts,
-               count(t.id)::int AS transactions
-        FROM connections c
-        LEFT JOIN accounts a ON a.customer_id = $1 AND a.connection_id = c.id AND a.state = 'open' AND NOT a.is_hidden
-        LEFT JOIN transactions t ON t.customer_id = $1 AND t.account_id = a.id AND t.state <> 'removed'
-        WHERE c.customer_id = $1 AND c.id = $2
-        """,
-        customer_id,
-        connection_id,
-    )
-    return Arrived(**row)
-
-
-async def get_clock(conn: Connection) -> datetime:
-    """Return Postgres' clock."""
-    now: datetime = await conn.fetchval("SELECT clock_timestamp()")
-    return now

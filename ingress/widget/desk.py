@@ -12,9 +12,10 @@ from uuid import UUID, uuid4
 
 from bankfeed.aggregators.linking import Challenge, Linker, Offer, OfferedAccount
 from bankfeed.cases import CaseRequest, open_case
-from bankfeed.db import Database, client, widget
+from bankfeed.db import Database, client, widget, widget_login
 from bankfeed.db.institution import Institution
-from bankfeed.db.widget import Login, Outcome, Place, WidgetKind, WidgetSession, WidgetStep
+from bankfeed.db.widget import Outcome, Place, WidgetKind, WidgetSession, WidgetStep
+from bankfeed.db.widget_login import Login
 from bankfeed.errors import AggregatorError, BadRequest, BankfeedError, NotFound, Unavailable
 from bankfeed.jobs import Wake, Waker
 from bankfeed.logs import get_logger
@@ -113,7 +114,7 @@ class Desk:
         if session.connection_id is None:
             return None
         async with self.parts.database.tenant(session.customer_id) as conn:
-            found = await widget.list_logins(conn, session.customer_id, connection_id=session.connection_id)
+            found = await widget_login.list_logins(conn, session.customer_id, connection_id=session.connection_id)
         return found[0] if found else None
 
     def read_visit(self, session: WidgetSession) -> Visit:
@@ -363,7 +364,7 @@ class Desk:
 
     async def _end(self, session: WidgetSession, place: Place, token: UUID) -> None:
         async with self.parts.database.tenant(session.customer_id) as conn:
-            is_kept = await widget.end_work(conn, session.customer_id, session.id, place, token=token)
+            is_kept = await widget.end_work(conn, session, place, token=token)
             waiting = await tell_ended(conn, session, place) if is_kept else 0
         self.parts.waker.wake(Wake.REFRESH)
         self._note(session, place, waiting, is_over=is_kept)

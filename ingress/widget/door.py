@@ -10,10 +10,11 @@ from typing import Final
 
 from aiohttp import web
 
-from bankfeed.db import widget
+from bankfeed.db import widget, widget_login
 from bankfeed.db.client import get_client
 from bankfeed.db.institution import Institution
-from bankfeed.db.widget import Arrived, Login, Outcome, WidgetKind, WidgetSession, WidgetStep
+from bankfeed.db.widget import Outcome, WidgetKind, WidgetSession, WidgetStep
+from bankfeed.db.widget_login import Arrived, Login
 from bankfeed.errors import AggregatorError, BadRequest, NotFound, Unavailable
 from bankfeed.finding import MAX_TEXT_CHARS
 from bankfeed.logs import get_logger
@@ -259,7 +260,7 @@ class Widget:
 
     async def _list_known(self, session: WidgetSession) -> tuple[Login, ...]:
         async with self._desk.parts.database.tenant(session.customer_id) as conn:
-            return await widget.list_logins(
+            return await widget_login.list_logins(
                 conn, session.customer_id, client_id=session.client_id, institution_id=session.institution_id
             )
 
@@ -268,7 +269,7 @@ class Widget:
         if session.outcome not in (Outcome.LINKED, Outcome.UPDATED, Outcome.REPAIRED) or session.connection_id is None:
             return None
         async with self._desk.parts.database.tenant(session.customer_id) as conn:
-            return await widget.get_arrived(conn, session.customer_id, session.connection_id)
+            return await widget_login.get_arrived(conn, session.customer_id, session.connection_id)
 
     def _base(self, request: web.Request) -> str:
         return self._settings.public_url.rstrip("/") or find_base(request, self._settings.trusted_proxies)

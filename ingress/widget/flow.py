@@ -11,7 +11,8 @@ from typing import Final
 from bankfeed.aggregators import ListedAccount
 from bankfeed.aggregators.linking import Challenge, Linker, Offer, OfferedAccount
 from bankfeed.db.institution import Institution
-from bankfeed.db.widget import Login, Outcome, Place, WidgetKind, WidgetSession, WidgetStep
+from bankfeed.db.widget import Outcome, Place, WidgetKind, WidgetSession, WidgetStep
+from bankfeed.db.widget_login import Login
 from bankfeed.errors import AggregatorError, StillAsking
 from bankfeed.health import ConnectionState, Step, read_code
 from bankfeed.links import Signer

@@ -2,7 +2,7 @@
 
 from bankfeed.aggregators.linking import OwnWidget
 from bankfeed.db import source
-from bankfeed.db.widget import Login
+from bankfeed.db.widget_login import Login
 from bankfeed.errors import AggregatorError
 from ingress.widget.ours import Ours
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from bankfeed.addresses import MAX_URL_CHARS, read_target
-from bankfeed.db import Connection, widget
+from bankfeed.db import Connection, widget_login
 from bankfeed.db.client import get_client
 from bankfeed.db.customer import list_redirect_uris
 from bankfeed.db.widget import NewSession, WidgetKind, WidgetStep
@@ -48,7 +48,7 @@ async def open_widget(
     """
     client_id = wanted.client_id
     if wanted.connection_id is not None:
-        found = await widget.list_logins(conn, customer_id, connection_id=wanted.connection_id)
+        found = await widget_login.list_logins(conn, customer_id, connection_id=wanted.connection_id)
         if not found:
             raise NotFound(f"there is no open bank account {wanted.connection_id}")
         client_id = found[0].client_id

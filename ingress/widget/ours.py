@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 
 from bankfeed.aggregators import ListedAccount
 from bankfeed.aggregators.linking import Linker, OfferedAccount
-from bankfeed.db import Connection, Database, client, connection, source, widget
+from bankfeed.db import Connection, Database, client, connection, source, widget, widget_login
 from bankfeed.db.institution import Institution
-from bankfeed.db.widget import Login, WidgetSession
+from bankfeed.db.widget import WidgetSession
+from bankfeed.db.widget_login import Login
 from bankfeed.errors import NoSuchAccount, NotFound
 from bankfeed.logs import get_logger
 from bankfeed.model import ConnectionId, SourceId
@@ -62,7 +63,7 @@ class Ours:
     async def list_logins(self, *, and_unknown: bool = False) -> tuple[Login, ...]:
         """List the client's open connections at this institution; `and_unknown`: also those that may be."""
         async with self.database.tenant(self.session.customer_id) as conn:
-            return await widget.list_logins(
+            return await widget_login.list_logins(
                 conn,
                 self.session.customer_id,
                 client_id=self.session.client_id,
@@ -102,7 +103,9 @@ class Ours:
         there = [each for each in listed if each.institution_ref == self._institution.ref]
         source_id = await self.find_source()
         async with self.database.tenant(self.session.customer_id) as conn:
-            known = await widget.list_login_refs(conn, self.session.customer_id, self.session.client_id, source_id)
+            known = await widget_login.list_login_refs(
+                conn, self.session.customer_id, self.session.client_id, source_id
+            )
         wanted = {(each.number_display, each.type) for each in chosen if each.number_display.strip()}
         lost = {each.login_ref for each in there if (each.number_display, each.type) in wanted} - known
         if not lost:
@@ -125,7 +128,7 @@ class Ours:
         self, conn: Connection, source_id: SourceId, customer_ref: str, login_ref: str, account_refs: Sequence[str]
     ) -> ConnectionId:
         customer_id, client_id = self.session.customer_id, self.session.client_id
-        added_at = await widget.get_clock(conn)
+        added_at = await widget_login.get_clock(conn)
         connection_id = await connection.upsert_connection(
             conn, customer_id, client_id, source_id=source_id, login_ref=login_ref, added_at=added_at
         )
@@ -139,13 +142,13 @@ class Ours:
             account_refs=account_refs,
             at=added_at,
         )
-        await widget.ask_refresh(conn, customer_id, connection_id, institution_id=self._institution.id)
+        await widget_login.ask_refresh(conn, customer_id, connection_id, institution_id=self._institution.id)
         return connection_id
 
     async def ask_refresh(self, login: Login, *, is_repair: bool = False) -> None:
         """Let the worker fetch what the bank said, so that the bank account shows it everywhere; `is_repair`: a person mended it."""
         async with self.database.tenant(self.session.customer_id) as conn:
-            await widget.ask_refresh(conn, self.session.customer_id, login.connection_id, is_repair=is_repair)
+            await widget_login.ask_refresh(conn, self.session.customer_id, login.connection_id, is_repair=is_repair)
 
     @property
     def _institution(self) -> Institution:

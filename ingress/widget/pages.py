@@ -11,7 +11,8 @@ from urllib.parse import urlencode, urlsplit
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bankfeed.db.institution import Institution
-from bankfeed.db.widget import Arrived, Login, Outcome, WidgetKind, WidgetSession, WidgetStep
+from bankfeed.db.widget import Outcome, WidgetKind, WidgetSession, WidgetStep
+from bankfeed.db.widget_login import Arrived, Login
 from bankfeed.health import ConnectionState, Meaning, Step, read_code
 from bankfeed.repair import Step as RepairStep
 from bankfeed.repair import StepName

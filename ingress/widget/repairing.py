@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from bankfeed.db.institution import Institution
-from bankfeed.db.widget import Login, WidgetSession
+from bankfeed.db.widget import WidgetSession
+from bankfeed.db.widget_login import Login
 from bankfeed.health import ConnectionState, Meaning, describe, read_code
 from bankfeed.repair import Bank, Step, Tried, next_step
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from bankfeed.aggregators.linking import Offer, OfferedAccount
-from bankfeed.db.widget import Login
+from bankfeed.db.widget_login import Login
 from bankfeed.health import ConnectionState
 
 SURE_ACCOUNTS: Final = 2

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from hashlib import sha256
@@ -136,11 +137,12 @@ async def test_without_a_tenant_nothing_is_seen(database: Database, superuser: a
         assert dict.fromkeys(TENANT_TABLES, 0) == counts
 
 
-async def test_the_tenant_ends_with_its_transaction(database: Database, superuser: asyncpg.Connection) -> None:
+async def test_the_tenant_ends_with_its_transaction(settings: Settings, superuser: asyncpg.Connection) -> None:
     """set_config(..., true) leaves '' behind on the same backend, after a commit and after a rollback."""
     await insert_rows(superuser)
-    async with database.app_pool.acquire() as conn:
-        assert not await conn.fetchval("SELECT current_setting('app.customer_id', true)")
+    fresh = await Database.connect(replace(settings, pool_connections=1))  # whose checks name no tenant
+    async with fresh.app_pool.acquire() as conn:
+        assert await conn.fetchval("SELECT current_setting('app.customer_id', true)") is None
         for ends_well in (True, False):
             transaction = conn.transaction()
             await transaction.start()
@@ -149,6 +151,7 @@ async def test_the_tenant_ends_with_its_transaction(database: Database, superuse
             await (transaction.commit() if ends_well else transaction.rollback())
             assert not await conn.fetchval("SELECT current_setting('app.customer_id', true)")
             assert 0 == await conn.fetchval("SELECT count(*) FROM clients")
+    await fresh.close()
 
 
 async def test_tenants_at_once_do_not_mix(database: Database, superuser: asyncpg.Connection) -> None:
